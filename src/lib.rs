@@ -1,0 +1,1 @@
+//! Couplet listens like the OpenAI API and answers through the official Claude Code CLI.

@@ -1,0 +1,3 @@
+//! The `couplet` binary.
+
+fn main() {}
