@@ -152,6 +152,10 @@ impl Message {
         let mut start = self.shell();
         start["usage"] = self.usage.clone();
         start["usage"]["output_tokens"] = json!(1);
+        if let Some(usage) = start["usage"].as_object_mut() {
+            // Not known before the end.
+            usage.shift_remove("output_tokens_details");
+        }
         let mut steps = vec![Step::Event(json!({"type": "message_start", "message": start}))];
         for _ in 0..reply.pings {
             push_wait(&mut steps, reply.between_pings);

@@ -68,13 +68,18 @@ impl Limits {
             claim if claim.starts_with("seven_day") => "7d",
             other => other,
         };
-        vec![
+        let mut headers = vec![
             header("status", &status),
             header("reset", &reset),
             header("representative-claim", &self.claim),
             header(&format!("{window}-status"), &status),
             header(&format!("{window}-utilization"), &self.utilization.to_string()),
             header(&format!("{window}-reset"), &reset),
-        ]
+        ];
+        if self.standing == Standing::Warning {
+            // What the CLI's own `allowed_warning` hangs on: it takes the status alone for `allowed`.
+            headers.push(header(&format!("{window}-surpassed-threshold"), &self.utilization.to_string()));
+        }
+        headers
     }
 }

@@ -13,6 +13,7 @@
 //! - [`log`]: what was received, and who left before the end ([`Log`])
 
 pub mod answer;
+mod arguments;
 pub mod events;
 pub mod limits;
 pub mod log;

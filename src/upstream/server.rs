@@ -106,7 +106,7 @@ impl Upstream {
         self.shared.with_script(|script| script.queue.push_back(reply));
     }
 
-    /// Answers prompts without directives with this instead of the demo text.
+    /// Answers with this instead of the demo text; directives in a prompt change it.
     pub fn set_default(&self, reply: Reply) {
         self.shared.with_script(|script| script.default = Some(reply));
     }
@@ -124,11 +124,8 @@ impl Shared {
     }
 
     fn reply(&self, asked: &Asked) -> Reply {
-        let queued = self.with_script(|script| script.queue.pop_front());
-        queued
-            .or_else(|| script::parse(asked))
-            .or_else(|| self.with_script(|script| script.default.clone()))
-            .unwrap_or_else(|| script::demo(asked))
+        let (queued, default) = self.with_script(|script| (script.queue.pop_front(), script.default.clone()));
+        queued.unwrap_or_else(|| script::apply(asked, default.unwrap_or_else(|| script::demo(asked))))
     }
 
     fn answer(&self, received: &Received) -> Answer {
@@ -140,13 +137,13 @@ impl Shared {
                 format!("{} {path}", received.method),
             ));
         }
-        if received.json().is_null() {
+        let asked = received.asked();
+        if asked.body().is_null() {
             return Answer::error(&ApiError::new(400, "invalid_request_error", "the body is not JSON"));
         }
         if !received.asks_model() {
             return Answer::whole(200, format!(r#"{{"input_tokens":{}}}"#, received.body.len() / 4));
         }
-        let asked = received.asked();
         let number = self.answers.fetch_add(1, Ordering::Relaxed) + 1;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Answer::new(&self.reply(&asked), &asked, number, now.as_secs())
@@ -205,7 +202,10 @@ async fn respond(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Resp
     let mut waiting = Waiting { index: shared.log.add(received.clone()), shared, over: false };
     let answer =
         if too_large { Answer::error(&ApiError::of_status(413)) } else { waiting.shared.answer(&received) };
-    tokio::time::sleep(answer.wait).await;
+    // A sleep of zero still takes a millisecond.
+    if !answer.wait.is_zero() {
+        tokio::time::sleep(answer.wait).await;
+    }
     match answer.start {
         Start::Respond => {}
         Start::Stall => std::future::pending().await,
