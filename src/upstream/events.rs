@@ -352,3 +352,6 @@ fn split_chars(text: &str, mut lengths: impl Iterator<Item = usize>) -> Vec<&str
     }
     pieces
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,6 +42,9 @@ pub struct Reply {
     pub delta_chars: Option<usize>,
     /// Where set, the answer does not reach its end.
     pub broken: Option<(Place, Break)>,
+    /// Whether the error, the break or the refusal is for the first request with this last user text only, and repeats
+    /// are answered in full.
+    pub once: bool,
     /// The rate-limit headers; `None` sends none.
     pub limits: Option<Limits>,
     /// Further headers. They replace those of the same name that would be sent otherwise.
@@ -216,6 +219,7 @@ impl Default for Reply {
             between_pings: Duration::ZERO,
             delta_chars: None,
             broken: None,
+            once: false,
             limits: Some(Limits::default()),
             headers: Vec::new(),
             refuses: Vec::new(),
@@ -396,6 +400,13 @@ impl Reply {
     #[must_use]
     pub fn error_event(mut self, place: Place, error: ApiError) -> Self {
         self.broken = Some((place, Break::Error(error)));
+        self
+    }
+
+    /// Fails (breaks, refuses) once, and answers the repeat in full.
+    #[must_use]
+    pub fn once(mut self) -> Self {
+        self.once = true;
         self
     }
 

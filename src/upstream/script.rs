@@ -60,7 +60,7 @@ pub fn demo(asked: &Asked) -> Reply {
 }
 
 /// What is known as a directive; anything else in double brackets is text.
-const NAMES: [&str; 24] = [
+const NAMES: [&str; 25] = [
     "words",
     "say",
     "echo",
@@ -81,6 +81,7 @@ const NAMES: [&str; 24] = [
     "stall",
     "cut",
     "errevent",
+    "once",
     "err",
     "limit",
     "refuse",
@@ -219,6 +220,7 @@ impl Script {
                 let field = arguments.needed("a body field")?.to_owned();
                 reply.refuses.push((field, arguments.rest().to_owned()));
             }
+            "once" => reply.once = true,
             "boundless" => (reply.honours_max_tokens, reply.honours_stop_sequences) = (false, false),
             _ => return Err("no such directive".to_owned()),
         }

@@ -26,6 +26,11 @@ use super::reply::{ApiError, Reply};
 use super::request::Asked;
 use super::script;
 
+/// How long a scripted cut waits before it, so that the client has read what came before: readers drop what they have
+/// not looked at when they see the end.
+const BEFORE_CUT: Duration = Duration::from_millis(30);
+/// So many prompts that have failed once are remembered.
+const REMEMBERED: usize = 1024;
 /// Larger bodies get a 413.
 pub const BODY_LIMIT: usize = 64 * 1024 * 1024;
 
@@ -51,6 +56,30 @@ struct Shared {
 struct Script {
     queue: VecDeque<Reply>,
     default: Option<Reply>,
+    /// The last user texts that have met a [`Reply::once`].
+    failed: VecDeque<String>,
+}
+
+impl Script {
+    fn reply(&mut self, asked: &Asked) -> Reply {
+        let mut reply = self.queue.pop_front().unwrap_or_else(|| {
+            let base = self.default.clone().unwrap_or_else(|| script::demo(asked));
+            script::apply(asked, base)
+        });
+        if reply.once {
+            let text = asked.last_user_text();
+            if self.failed.contains(&text) {
+                (reply.error, reply.broken) = (None, None);
+                reply.refuses.clear();
+            } else {
+                self.failed.push_back(text);
+                if self.failed.len() > REMEMBERED {
+                    self.failed.pop_front();
+                }
+            }
+        }
+        reply
+    }
 }
 
 impl Upstream {
@@ -123,11 +152,6 @@ impl Shared {
         change(&mut self.script.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn reply(&self, asked: &Asked) -> Reply {
-        let (queued, default) = self.with_script(|script| (script.queue.pop_front(), script.default.clone()));
-        queued.unwrap_or_else(|| script::apply(asked, default.unwrap_or_else(|| script::demo(asked))))
-    }
-
     fn answer(&self, received: &Received) -> Answer {
         let path = received.path.as_str();
         if received.method != Method::POST || !matches!(path, "/v1/messages" | "/v1/messages/count_tokens") {
@@ -146,7 +170,7 @@ impl Shared {
         }
         let number = self.answers.fetch_add(1, Ordering::Relaxed) + 1;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Answer::new(&self.reply(&asked), &asked, number, now.as_secs())
+        Answer::new(&self.with_script(|script| script.reply(&asked)), &asked, number, now.as_secs())
     }
 }
 
@@ -232,8 +256,7 @@ fn body_of(pieces: Vec<Piece>, waiting: Waiting) -> Body {
                 Some(Piece::Wait(wait)) => tokio::time::sleep(wait).await,
                 Some(Piece::Stall) => std::future::pending().await,
                 Some(Piece::Cut) => {
-                    // hyper drops what it has not flushed when a body fails, and flushes while a body is pending.
-                    tokio::task::yield_now().await;
+                    tokio::time::sleep(BEFORE_CUT).await;
                     waiting.finish();
                     return Some((Err(Cut), (pieces, waiting)));
                 }

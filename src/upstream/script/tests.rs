@@ -39,6 +39,7 @@ fn reply(text: &str) -> Reply {
 #[case("[[errevent 1 api_error Bad luck]]", Reply::text("base").error_event(Place::Deltas(1), ApiError::new(500, "api_error", "Bad luck")))]
 #[case("[[errevent]]", Reply::text("base").error_event(Place::LastDelta, ApiError::of_status(529)))]
 #[case("[[refuse temperature]]", Reply::text("base").refuse("temperature"))]
+#[case("[[cut 1]] [[once]]", Reply::text("base").cut(Place::Deltas(1)).once())]
 #[case("[[boundless]]", Reply::text("base").boundless())]
 fn a_directive_says_what_the_builder_says(#[case] prompt: &str, #[case] expected: Reply) {
     assert_eq!(reply(prompt), expected);
