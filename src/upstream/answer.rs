@@ -153,3 +153,45 @@ fn stream_pieces(steps: Vec<Step>) -> Vec<Piece> {
 fn bytes(text: &mut String) -> Option<Piece> {
     (!text.is_empty()).then(|| Piece::Bytes(std::mem::take(text).into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn answer(reply: &Reply, stream: bool) -> Answer {
+        let body = json!({"stream": stream, "temperature": 1, "messages": []});
+        Answer::new(reply, &Asked::new(body), 1, 0)
+    }
+
+    #[test]
+    fn a_stream_without_waits_is_one_piece() {
+        assert_eq!(answer(&Reply::words(100), true).pieces.len(), 1);
+        let slow = Reply::words(3).between_deltas(Duration::from_secs(1));
+        let waits = answer(&slow, true).pieces.iter().filter(|piece| matches!(piece, Piece::Wait(_))).count();
+        assert_eq!(waits, 2);
+    }
+
+    #[test]
+    fn an_answer_that_does_not_stream_comes_when_its_last_delta_would() {
+        let second = Duration::from_secs(1);
+        let reply = Reply::words(3).before_headers(second).before_first_delta(second).between_deltas(second);
+        assert_eq!(answer(&reply, false).wait, second * 4);
+        assert_eq!(answer(&reply, true).wait, second);
+    }
+
+    #[test]
+    fn a_field_is_refused_only_where_it_is_sent() {
+        assert_eq!(answer(&Reply::words(1).refuse("temperature"), true).status, 400);
+        assert_eq!(answer(&Reply::words(1).refuse("top_p"), true).status, 200);
+    }
+
+    #[test]
+    fn given_headers_come_behind_those_they_replace() {
+        let answer = answer(&Reply::words(1).header("request-id", "mine"), true);
+        let ids: Vec<_> =
+            answer.headers.iter().filter(|(name, _)| name == "request-id").map(|(_, value)| value).collect();
+        assert_eq!(ids, ["req_000001", "mine"]);
+    }
+}

@@ -83,3 +83,39 @@ impl Limits {
         headers
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_headers_name_the_window_and_its_reset() {
+        let limits = Limits {
+            standing: Standing::Warning,
+            utilization: 0.9,
+            resets_in_seconds: 60,
+            claim: "seven_day".into(),
+        };
+        let shown: Vec<_> =
+            limits.headers(1000).iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        assert_eq!(
+            shown,
+            [
+                "anthropic-ratelimit-unified-status: allowed_warning",
+                "anthropic-ratelimit-unified-reset: 1060",
+                "anthropic-ratelimit-unified-representative-claim: seven_day",
+                "anthropic-ratelimit-unified-7d-status: allowed_warning",
+                "anthropic-ratelimit-unified-7d-utilization: 0.9",
+                "anthropic-ratelimit-unified-7d-reset: 1060",
+                "anthropic-ratelimit-unified-7d-surpassed-threshold: 0.9",
+            ]
+        );
+    }
+
+    #[test]
+    fn only_a_warning_surpasses_a_threshold() {
+        for limits in [Limits::default(), Limits::rejected(1)] {
+            assert!(limits.headers(0).iter().all(|(name, _)| !name.contains("threshold")));
+        }
+    }
+}

@@ -237,3 +237,51 @@ impl Log {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn received(path: &str, size: usize) -> Received {
+        Received {
+            index: 0,
+            at: Instant::now(),
+            method: Method::POST,
+            path: path.to_owned(),
+            query: String::new(),
+            headers: HeaderMap::new(),
+            body: vec![b' '; size].into(),
+            progress: Progress::Answering,
+        }
+    }
+
+    #[test]
+    fn the_oldest_requests_are_dropped_but_counted() {
+        let log = Log::default();
+        for _ in 0..KEPT_REQUESTS + 3 {
+            log.add(received("/v1/messages", 1));
+        }
+        assert_eq!((log.count(), log.model_count()), (KEPT_REQUESTS + 3, KEPT_REQUESTS + 3));
+        let kept = log.requests();
+        assert_eq!((kept.len(), kept[0].index), (KEPT_REQUESTS, 3));
+        log.end(1, Progress::Gone);
+        log.end(3, Progress::Gone);
+        let gone: Vec<_> =
+            log.requests().iter().filter(|received| received.gone().is_some()).map(|one| one.index).collect();
+        assert_eq!(gone, [3], "a dropped request is nobody else");
+    }
+
+    #[test]
+    fn large_bodies_drop_older_ones_but_never_the_newest() {
+        let log = Log::default();
+        log.add(received("/a", KEPT_BYTES / 2));
+        log.add(received("/b", KEPT_BYTES / 2));
+        assert_eq!(log.requests().len(), 2);
+        log.add(received("/c", 1));
+        assert_eq!(log.requests()[0].path, "/b");
+        log.add(received("/d", KEPT_BYTES + 1));
+        assert_eq!(log.requests().iter().map(|received| received.path.as_str()).collect::<Vec<_>>(), ["/d"]);
+        assert_eq!((log.count(), log.model_count()), (4, 0));
+        assert!(log.last().is_none());
+    }
+}

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::arguments::Arguments;
-use super::reply::{ApiError, Break, Echo, Part, Reply, SIGNATURE, Stop, numbered_words};
+use super::builder::{SIGNATURE, numbered_words};
+use super::reply::{ApiError, Break, Echo, Part, Reply, Stop};
 use super::request::Asked;
 
 /// The most words or pings that a directive may ask for: prompts reach this from outside in demo mode.

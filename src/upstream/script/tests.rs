@@ -134,6 +134,14 @@ fn the_demo_answer_says_what_it_is_and_echoes_shortly() {
 }
 
 #[test]
+fn every_directive_is_in_the_table_of_the_module_docs() {
+    for name in NAMES {
+        let rows = include_str!("../mod.rs").lines().filter(|line| line.contains(&format!("| `[[{name}")));
+        assert!(rows.count() >= 1, "{name} is not documented");
+    }
+}
+
+#[test]
 fn a_break_is_what_it_is_called() {
     assert_eq!(reply("[[stall 3]]").broken, Some((Place::Deltas(3), Break::Stall)));
 }
