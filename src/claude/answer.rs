@@ -1,0 +1,299 @@
+//! Frames of one turn become events of its answer. Pure: `on(frame)` for each, in order.
+
+use std::time::{Duration, SystemTime};
+
+use super::failure::{ApiFailureKind, TurnFailure};
+use super::frame_out::{AssistantFrame, Event, Frame, RateLimit, ResultFrame, UsageUpdate};
+
+/// A piece of an answer, in the order in which the model gave it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AnswerEvent {
+    /// The model begins.
+    Started {
+        /// The model, as it names itself.
+        model: String,
+    },
+    /// A piece of text.
+    Text(String),
+    /// A piece of the summary of the model's thinking.
+    Reasoning(String),
+    /// The model ended; nothing follows.
+    Ended(AnswerEnd),
+}
+
+/// How an answer ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AnswerEnd {
+    /// Why.
+    pub reason: StopReason,
+    /// The tokens of all messages of the answer together.
+    pub usage: Usage,
+}
+
+/// Why the model stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StopReason {
+    /// It was done.
+    EndTurn,
+    /// It wrote one of the stop sequences.
+    StopSequence,
+    /// It paused a long turn; the CLI takes that for an end.
+    PauseTurn,
+    /// It used up the tokens allowed for the answer.
+    MaxTokens,
+    /// It filled its context window.
+    ContextWindow,
+    /// It declined.
+    Refusal,
+    /// A reason this version of Couplet does not know.
+    Unknown(String),
+}
+
+/// Token counts, as the API gives them.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Uncached tokens of the prompt.
+    pub input: u64,
+    /// Tokens of the prompt written to the cache.
+    pub cache_creation: u64,
+    /// Tokens of the prompt read from the cache.
+    pub cache_read: u64,
+    /// Tokens of the answer, thinking included.
+    pub output: u64,
+    /// Tokens spent on thinking.
+    pub thinking: u64,
+}
+
+/// What the reader makes of a frame.
+#[derive(Debug)]
+pub enum Progress {
+    /// Nothing for the client.
+    Silent,
+    /// The next piece.
+    Event(AnswerEvent),
+    /// Several pieces, from a message that came in one.
+    Events(Vec<AnswerEvent>),
+    /// The answer is complete and the CLI is at rest.
+    Complete(AnswerEnd),
+    /// The answer is complete, and the CLI must be stopped at once: it would go on by itself with a turn of its own
+    /// ("Output token limit hit. Resume directly…") and ask the API again.
+    CompleteAndStop(AnswerEnd),
+}
+
+/// Reads the frames of one turn, from the question to its end.
+#[derive(Debug, Default)]
+pub struct AnswerReader {
+    /// Ids of the messages that were streamed.
+    streamed: Vec<String>,
+    started: bool,
+    /// Whether a piece of the answer was passed on.
+    shown: bool,
+    /// Whether the current message has text so far.
+    has_text: bool,
+    /// Set when a message ended without a reason: its connection broke, and the CLI may try again.
+    broken: bool,
+    stop_reason: Option<StopReason>,
+    before: Usage,
+    current: Usage,
+    /// The CLI's word for the error of a message that it made up.
+    error: Option<String>,
+    limit: Option<RateLimit>,
+    model_usage: serde_json::Map<String, serde_json::Value>,
+}
+
+impl AnswerReader {
+    /// What the result said of the models used (`modelUsage`), once there was one.
+    pub fn take_model_usage(&mut self) -> serde_json::Map<String, serde_json::Value> {
+        std::mem::take(&mut self.model_usage)
+    }
+
+    /// Takes the next frame.
+    ///
+    /// # Errors
+    /// When the turn failed; nothing more will come of it.
+    pub fn on(&mut self, frame: Frame<'_>) -> Result<Progress, TurnFailure> {
+        match frame {
+            Frame::Event(event) => self.on_event(event),
+            Frame::Assistant(message) => Ok(self.on_message(message)),
+            Frame::RateLimit(limit) => {
+                self.limit = Some(limit);
+                Ok(Progress::Silent)
+            }
+            Frame::Result(result) => self.on_result(*result),
+            Frame::ControlResponse(_) | Frame::ControlRequest { .. } | Frame::Other | Frame::Unknown => {
+                Ok(Progress::Silent)
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: Event<'_>) -> Result<Progress, TurnFailure> {
+        match event {
+            Event::MessageStart { id, model, usage } => {
+                if let Some(reason) = self.stop_reason.take() {
+                    // The model had ended; this is a turn that the CLI added by itself.
+                    return Ok(Progress::CompleteAndStop(AnswerEnd { reason, usage: self.total() }));
+                }
+                if self.broken && self.shown {
+                    // The CLI repeats the request; the client has already read a part of the first attempt.
+                    return Err(TurnFailure::BrokenOff);
+                }
+                self.broken = false;
+                self.has_text = false;
+                self.streamed.push(id.into_owned());
+                self.before = self.total();
+                self.current = Usage::default();
+                self.current.update(usage);
+                Ok(self.start(&model).map_or(Progress::Silent, Progress::Event))
+            }
+            Event::Text(text) => {
+                self.shown = true;
+                self.has_text = true;
+                Ok(Progress::Event(AnswerEvent::Text(text.into_owned())))
+            }
+            Event::Thinking(text) if text.is_empty() => Ok(Progress::Silent),
+            Event::Thinking(text) => {
+                self.shown = true;
+                Ok(Progress::Event(AnswerEvent::Reasoning(text.into_owned())))
+            }
+            Event::MessageDelta { stop_reason, usage } => {
+                self.current.update(usage);
+                let Some(reason) = stop_reason.map(|reason| StopReason::from(&*reason)) else {
+                    return Ok(Progress::Silent);
+                };
+                let cut =
+                    matches!(reason, StopReason::MaxTokens | StopReason::ContextWindow | StopReason::Refusal);
+                // An answer without text is asked for again, with a remark of the CLI's own.
+                if cut || !self.has_text {
+                    return Ok(Progress::CompleteAndStop(AnswerEnd { reason, usage: self.total() }));
+                }
+                self.stop_reason = Some(reason);
+                Ok(Progress::Silent)
+            }
+            Event::MessageStop => {
+                self.broken = self.stop_reason.is_none();
+                Ok(Progress::Silent)
+            }
+            Event::Other => Ok(Progress::Silent),
+        }
+    }
+
+    /// A finished message. It was streamed before, unless the CLI made it up or had to ask without streaming.
+    fn on_message(&mut self, frame: AssistantFrame) -> Progress {
+        if let Some(error) = frame.error {
+            self.error = Some(error);
+            return Progress::Silent;
+        }
+        let message = frame.message;
+        let (Some(id), Some(model)) = (message.id, message.model) else { return Progress::Silent };
+        if model == "<synthetic>" || self.streamed.contains(&id) || self.shown {
+            return Progress::Silent;
+        }
+        self.streamed.push(id);
+        self.before = self.total();
+        self.current = Usage::default();
+        self.current.update(message.usage);
+        self.broken = false;
+        let pieces = message.content.into_iter().filter_map(|block| match &*block.r#type {
+            "text" => block.text.map(AnswerEvent::Text),
+            "thinking" => block.thinking.filter(|text| !text.is_empty()).map(AnswerEvent::Reasoning),
+            _ => None,
+        });
+        self.shown = true;
+        Progress::Events(self.start(&model).into_iter().chain(pieces).collect())
+    }
+
+    fn on_result(&mut self, mut result: ResultFrame) -> Result<Progress, TurnFailure> {
+        self.model_usage = std::mem::take(&mut result.model_usage);
+        if result.is_error {
+            return Err(self.failure(result));
+        }
+        if self.broken && self.shown {
+            return Err(TurnFailure::BrokenOff);
+        }
+        if !self.started {
+            // A slash command or an empty prompt is answered by the CLI itself, without the model.
+            return Err(TurnFailure::Protocol("a result without an answer of the model".to_owned()));
+        }
+        let reason = self.stop_reason.take().or_else(|| result.stop_reason.as_deref().map(StopReason::from));
+        match reason {
+            Some(reason) => Ok(Progress::Complete(AnswerEnd { reason, usage: self.total() })),
+            None => Err(TurnFailure::BrokenOff),
+        }
+    }
+
+    fn start(&mut self, model: &str) -> Option<AnswerEvent> {
+        let first = !std::mem::replace(&mut self.started, true);
+        first.then(|| AnswerEvent::Started { model: model.to_owned() })
+    }
+
+    fn total(&self) -> Usage {
+        self.before.plus(self.current)
+    }
+
+    /// The failure that an error result tells of.
+    ///
+    /// The sentence is the CLI's own and may hold what the API said about the request; it goes to the client only.
+    fn failure(&mut self, result: ResultFrame) -> TurnFailure {
+        let sentence = result.result.unwrap_or_else(|| "the Claude Code CLI gave no reason".to_owned());
+        if result.api_error.as_deref() == Some("usage_limit_reached") {
+            let seconds = self.limit.take().and_then(|limit| limit.resets_at);
+            let resets_at = seconds.and_then(|s| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(s)));
+            return TurnFailure::UsageLimit { resets_at, sentence };
+        }
+        let status = result.api_error_status;
+        let kind = match (result.terminal_reason.as_deref(), status, self.error.as_deref()) {
+            (Some("prompt_too_long"), ..) => ApiFailureKind::PromptTooLong,
+            (_, Some(401), _) => ApiFailureKind::Authentication,
+            (_, Some(403), _) => ApiFailureKind::Permission,
+            (_, Some(404), _) => ApiFailureKind::ModelNotFound,
+            (_, Some(413), _) => ApiFailureKind::RequestTooLarge,
+            (_, Some(429), _) => ApiFailureKind::RateLimited,
+            (_, Some(529), _) => ApiFailureKind::Overloaded,
+            (_, Some(status), _) if status >= 500 => ApiFailureKind::Server,
+            (_, Some(_), _) => ApiFailureKind::InvalidRequest,
+            // Without a status the API was not asked, or did not answer.
+            (_, None, Some("authentication_failed")) => ApiFailureKind::Authentication,
+            (_, None, Some("model_not_found")) => ApiFailureKind::ModelNotFound,
+            (_, None, Some("invalid_request")) => ApiFailureKind::InvalidRequest,
+            (_, None, Some("rate_limit")) => ApiFailureKind::RateLimited,
+            _ if self.shown => return TurnFailure::BrokenOff,
+            _ => ApiFailureKind::Unreachable,
+        };
+        TurnFailure::Api { status, kind, sentence }
+    }
+}
+
+impl Usage {
+    fn update(&mut self, update: UsageUpdate) {
+        let replace = |count: &mut u64, value: Option<u64>| *count = value.unwrap_or(*count);
+        replace(&mut self.input, update.input_tokens);
+        replace(&mut self.cache_creation, update.cache_creation_input_tokens);
+        replace(&mut self.cache_read, update.cache_read_input_tokens);
+        replace(&mut self.output, update.output_tokens);
+        replace(&mut self.thinking, update.output_tokens_details.and_then(|details| details.thinking_tokens));
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            input: self.input.saturating_add(other.input),
+            cache_creation: self.cache_creation.saturating_add(other.cache_creation),
+            cache_read: self.cache_read.saturating_add(other.cache_read),
+            output: self.output.saturating_add(other.output),
+            thinking: self.thinking.saturating_add(other.thinking),
+        }
+    }
+}
+
+impl From<&str> for StopReason {
+    fn from(reason: &str) -> Self {
+        match reason {
+            "end_turn" => Self::EndTurn,
+            "stop_sequence" => Self::StopSequence,
+            "pause_turn" => Self::PauseTurn,
+            "max_tokens" => Self::MaxTokens,
+            "model_context_window_exceeded" => Self::ContextWindow,
+            "refusal" => Self::Refusal,
+            other => Self::Unknown(other.to_owned()),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The CLI's command line and environment, as a pure function.
+//!
+//! Each switch is there for a reason that was measured on the real CLI; `tests/it/real_cli` proves those that matter.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::features::CliFeatures;
+
+/// How often the CLI repeats a failed request by itself. Its default of 10 attempts is far too long for an HTTP client,
+/// and an answer that has begun cannot be repeated; one repeat is cheaper than a new process.
+const MAX_RETRIES: &str = "1";
+
+/// Variables handed through from Couplet's own environment, where they are set.
+pub const PASSED_THROUGH: [&str; 6] =
+    ["PATH", "TZ", "TMPDIR", "HTTPS_PROXY", "NO_PROXY", "NODE_EXTRA_CA_CERTS"];
+
+/// The folders a CLI process lives in.
+#[derive(Debug, Clone)]
+pub struct Folders {
+    /// `HOME`: private, so that nothing of the owner's own is found there.
+    pub home: PathBuf,
+    /// `CLAUDE_CONFIG_DIR`: one per credential; a fresh one for every process doubles its start-up time.
+    pub config: PathBuf,
+    /// The working directory: the same neutral, empty one for every process, because its name reaches the model.
+    pub work: PathBuf,
+}
+
+/// A process to start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandLine {
+    /// The CLI.
+    pub program: PathBuf,
+    /// Its arguments; never anything a client sent.
+    pub arguments: Vec<OsString>,
+    /// Its whole environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Its working directory.
+    pub work: PathBuf,
+}
+
+/// The process that is a plain chat model: no tools, no files, no commands, no settings of the host.
+///
+/// `passed_through` holds those variables of [`PASSED_THROUGH`] that are set.
+#[must_use]
+pub fn chat_process(
+    program: &Path,
+    features: CliFeatures,
+    folders: &Folders,
+    base_url: Option<&str>,
+    passed_through: &[(OsString, OsString)],
+) -> CommandLine {
+    let mut arguments: Vec<OsString> = [
+        "-p",
+        "--input-format",
+        "stream-json",
+        "--output-format",
+        "stream-json",
+        "--verbose",
+        "--include-partial-messages",
+        // No built-in tools, no settings files, no MCP servers, no skills, no transcripts on disk.
+        "--tools",
+        "",
+        "--setting-sources",
+        "",
+        "--strict-mcp-config",
+        "--disable-slash-commands",
+        "--no-session-persistence",
+        "--permission-mode",
+        "dontAsk",
+        // One of three locks against `@file` in a prompt; the others are CLAUDE_CODE_DISABLE_ATTACHMENTS and
+        // `--restricted`.
+        "--settings",
+        r#"{"permissions":{"deny":["Read"]}}"#,
+        // Without it the newest models send no thinking text.
+        "--thinking-display",
+        "summarized",
+    ]
+    .map(OsString::from)
+    .into();
+    if features.restricted {
+        arguments.push("--restricted".into());
+    }
+    if features.permission_prompts {
+        arguments.extend(["--permission-prompts".into(), "none".into()]);
+    }
+
+    let fixed = [
+        ("DISABLE_AUTOUPDATER", "1"),
+        ("DISABLE_TELEMETRY", "1"),
+        ("DISABLE_ERROR_REPORTING", "1"),
+        ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
+        ("CLAUDE_CODE_DISABLE_ATTACHMENTS", "1"),
+        ("CLAUDE_AGENT_SDK_MCP_NO_PREFIX", "1"),
+        ("ENABLE_TOOL_SEARCH", "false"),
+        ("ENABLE_CLAUDEAI_MCP_SERVERS", "false"),
+        ("CLAUDE_CODE_MCP_AUTO_BACKGROUND_MS", "0"),
+        ("DISABLE_AUTO_COMPACT", "1"),
+        ("CLAUDE_CODE_MAX_RETRIES", MAX_RETRIES),
+        // A stream that broke must not be answered by a second, unstreamed request whose text would follow the first's.
+        ("CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK", "1"),
+        // A refusal is the answer: no second request with a notice of the CLI's own, no other model.
+        ("CLAUDE_CODE_DISABLE_REFUSAL_RETRY", "1"),
+        ("CLAUDE_CODE_DISABLE_REFUSAL_FALLBACK", "1"),
+    ];
+    let mut environment: Vec<(OsString, OsString)> = passed_through.to_vec();
+    environment.push(("HOME".into(), folders.home.clone().into()));
+    environment.push(("CLAUDE_CONFIG_DIR".into(), folders.config.clone().into()));
+    environment.extend(fixed.map(|(name, value)| (name.into(), value.into())));
+    if let Some(url) = base_url {
+        environment.push(("ANTHROPIC_BASE_URL".into(), url.into()));
+    }
+    CommandLine { program: program.to_owned(), arguments, environment, work: folders.work.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write as _;
+
+    fn shown(features: CliFeatures, base_url: Option<&str>) -> String {
+        let folders = Folders {
+            home: "/state/home".into(),
+            config: "/state/config".into(),
+            work: "/state/empty".into(),
+        };
+        let passed = [("PATH".into(), "/usr/bin".into()), ("TZ".into(), "UTC".into())];
+        let line = chat_process(Path::new("/opt/claude"), features, &folders, base_url, &passed);
+        let mut shown = format!("{}\nin {}\n", line.program.display(), line.work.display());
+        for argument in &line.arguments {
+            writeln!(shown, "  {argument:?}").unwrap();
+        }
+        for (name, value) in &line.environment {
+            writeln!(shown, "{}={}", name.display(), value.display()).unwrap();
+        }
+        shown
+    }
+
+    #[test]
+    fn a_current_cli_gets_every_switch() {
+        let features = CliFeatures { restricted: true, permission_prompts: true };
+        insta::assert_snapshot!(shown(features, Some("http://127.0.0.1:9")));
+    }
+
+    #[test]
+    fn an_older_cli_is_spared_the_switches_it_lacks() {
+        let old = shown(CliFeatures { restricted: false, permission_prompts: false }, None);
+        let new = shown(CliFeatures { restricted: true, permission_prompts: true }, None);
+        let missing: Vec<_> = new.lines().filter(|line| !old.contains(line)).collect();
+        assert_eq!(missing, [r#"  "--restricted""#, r#"  "--permission-prompts""#, r#"  "none""#]);
+    }
+}

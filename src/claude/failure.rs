@@ -1,0 +1,129 @@
+//! Why a turn failed.
+
+use std::time::SystemTime;
+
+/// Why a turn failed. Free of HTTP: one table turns it into what a client sees
+/// ([`translate::failure`](crate::translate::failure)).
+#[derive(Debug, thiserror::Error)]
+pub enum TurnFailure {
+    /// The CLI could not be started.
+    #[error("the Claude Code CLI could not be started: {0}")]
+    Start(#[source] std::io::Error),
+    /// All places are taken and the queue is full, or the wait in it was too long.
+    #[error("too many requests at once")]
+    Busy,
+    /// The server is about to stop.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+    /// No event of the answer came in time.
+    #[error("the model did not begin to answer within {seconds} s")]
+    FirstFrameTimeout {
+        /// The deadline that passed.
+        seconds: u64,
+    },
+    /// The answer stopped in the middle for too long.
+    #[error("the answer was silent for {seconds} s")]
+    IdleTimeout {
+        /// The deadline that passed.
+        seconds: u64,
+    },
+    /// The answer took too long as a whole.
+    #[error("the answer took longer than {seconds} s")]
+    TotalTimeout {
+        /// The deadline that passed.
+        seconds: u64,
+    },
+    /// The client read too slowly.
+    #[error("the client did not read the answer for {seconds} s")]
+    SlowReader {
+        /// The deadline that passed.
+        seconds: u64,
+    },
+    /// The CLI's output ended, or its input broke, before the turn's result.
+    #[error("the Claude Code CLI ended before its answer was complete ({status})")]
+    Crashed {
+        /// How it ended, as `exit status: 1`.
+        status: String,
+    },
+    /// The CLI wrote something Couplet cannot go on from.
+    #[error("the Claude Code CLI said something unexpected: {0}")]
+    Protocol(String),
+    /// The model's answer broke off after a part of it was already passed on.
+    #[error("the connection to the model broke in the middle of the answer")]
+    BrokenOff,
+    /// The subscription's usage limit is reached.
+    #[error("the usage limit is reached: {sentence}")]
+    UsageLimit {
+        /// When the limit is lifted, where that is known.
+        resets_at: Option<SystemTime>,
+        /// The CLI's sentence about it.
+        sentence: String,
+    },
+    /// The API refused or failed.
+    #[error("the model's API failed ({status:?}): {sentence}")]
+    Api {
+        /// The HTTP status of the API, where it answered at all.
+        status: Option<u16>,
+        /// What kind of failure it is.
+        kind: ApiFailureKind,
+        /// The CLI's sentence about it.
+        sentence: String,
+    },
+}
+
+/// What kind of failure of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApiFailureKind {
+    /// The credential is missing, wrong or expired.
+    Authentication,
+    /// The credential is good, but not for this.
+    Permission,
+    /// The model is not known.
+    ModelNotFound,
+    /// The conversation does not fit the model's context.
+    PromptTooLong,
+    /// The request is larger than the API takes.
+    RequestTooLarge,
+    /// The API found something wrong in the request.
+    InvalidRequest,
+    /// Too many requests at this moment; not the subscription's limit.
+    RateLimited,
+    /// The API is overloaded.
+    Overloaded,
+    /// The API could not be reached, or the connection was lost.
+    Unreachable,
+    /// The API failed.
+    Server,
+}
+
+impl TurnFailure {
+    /// A short name for logs and metrics.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Start(_) => "start",
+            Self::Busy => "busy",
+            Self::ShuttingDown => "shutting_down",
+            Self::FirstFrameTimeout { .. } => "first_frame_timeout",
+            Self::IdleTimeout { .. } => "idle_timeout",
+            Self::TotalTimeout { .. } => "total_timeout",
+            Self::SlowReader { .. } => "slow_reader",
+            Self::Crashed { .. } => "crashed",
+            Self::Protocol(_) => "protocol",
+            Self::BrokenOff => "broken_off",
+            Self::UsageLimit { .. } => "usage_limit",
+            Self::Api { kind, .. } => match kind {
+                ApiFailureKind::Authentication => "api_authentication",
+                ApiFailureKind::Permission => "api_permission",
+                ApiFailureKind::ModelNotFound => "api_model_not_found",
+                ApiFailureKind::PromptTooLong => "api_prompt_too_long",
+                ApiFailureKind::RequestTooLarge => "api_request_too_large",
+                ApiFailureKind::InvalidRequest => "api_invalid_request",
+                ApiFailureKind::RateLimited => "api_rate_limited",
+                ApiFailureKind::Overloaded => "api_overloaded",
+                ApiFailureKind::Unreachable => "api_unreachable",
+                ApiFailureKind::Server => "api_server",
+            },
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! Frames written to the CLI's stdin, one JSON object a line.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::turn::{AssistantBlock, Effort, Parameters, UserBlock};
+
+/// A question, a control request or a piece of history on its way into the CLI.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FrameIn<'a> {
+    /// Asks the CLI to do something; it answers with a control response of the same id.
+    ControlRequest {
+        /// Chosen by the sender, unique in the process.
+        request_id: String,
+        /// What to do.
+        request: ControlRequest<'a>,
+    },
+    /// Answers a control request of the CLI.
+    ControlResponse {
+        /// The answer.
+        response: ControlAnswer<'a>,
+    },
+    /// A user turn: a question, or with `should_query: false` a piece of history.
+    User {
+        /// The turn itself.
+        message: MessageIn<'a>,
+        /// Always null: no subagent speaks here.
+        parent_tool_use_id: Option<()>,
+        /// Left empty: the CLI knows its session.
+        session_id: &'static str,
+        /// Present and false where the turn is history only; the CLI answers with an empty `result`.
+        #[serde(rename = "shouldQuery", skip_serializing_if = "Option::is_none")]
+        should_query: Option<bool>,
+    },
+    /// An assistant turn of the history. It is appended at once, while user frames queue: it may be written only after
+    /// the `result` of the user frame before it.
+    Assistant {
+        /// The turn itself.
+        message: MessageIn<'a>,
+        /// Always null.
+        parent_tool_use_id: Option<()>,
+        /// Left empty.
+        session_id: &'static str,
+    },
+}
+
+/// What a control request asks for.
+#[derive(Debug, Serialize)]
+#[serde(tag = "subtype", rename_all = "snake_case")]
+pub enum ControlRequest<'a> {
+    /// The first frame of a process. Without `systemPrompt` the CLI would send its own long one; an empty one sends none.
+    Initialize {
+        /// The system prompt.
+        #[serde(rename = "systemPrompt")]
+        system_prompt: &'a str,
+    },
+    /// Which model answers from now on. Any text is taken; an unknown model fails at the API.
+    SetModel {
+        /// An alias or a full id.
+        model: &'a str,
+    },
+    /// Settings for the requests from now on.
+    ApplyFlagSettings {
+        /// See [`flag_settings`].
+        settings: Value,
+    },
+    /// 0 turns thinking off, where the model allows that.
+    SetMaxThinkingTokens {
+        /// Tokens.
+        max_thinking_tokens: u32,
+    },
+    /// Ends the running answer.
+    Interrupt,
+}
+
+/// The answer to a control request of the CLI.
+#[derive(Debug, Serialize)]
+pub struct ControlAnswer<'a> {
+    subtype: &'static str,
+    request_id: &'a str,
+    error: &'static str,
+}
+
+/// `message` of a user or assistant frame.
+#[derive(Debug, Serialize)]
+pub struct MessageIn<'a> {
+    role: &'static str,
+    content: ContentIn<'a>,
+}
+
+/// A plain text, or blocks.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum ContentIn<'a> {
+    Text(&'a str),
+    Blocks(Vec<BlockIn<'a>>),
+}
+
+/// A content block as Anthropic's API has it.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum BlockIn<'a> {
+    Text { text: &'a str },
+    ToolUse { id: &'a str, name: &'a str, input: &'a serde_json::Map<String, Value> },
+    ToolResult { tool_use_id: &'a str, content: &'a str },
+}
+
+impl<'a> FrameIn<'a> {
+    /// A user turn that is history.
+    #[must_use]
+    pub fn history_user(blocks: &'a [UserBlock]) -> Self {
+        Self::user(blocks, Some(false))
+    }
+
+    /// A user turn that the model is to answer.
+    #[must_use]
+    pub fn question(blocks: &'a [UserBlock]) -> Self {
+        Self::user(blocks, None)
+    }
+
+    fn user(blocks: &'a [UserBlock], should_query: Option<bool>) -> Self {
+        let message = MessageIn { role: "user", content: user_content(blocks) };
+        Self::User { message, parent_tool_use_id: None, session_id: "", should_query }
+    }
+
+    /// An assistant turn of the history.
+    #[must_use]
+    pub fn history_assistant(blocks: &'a [AssistantBlock]) -> Self {
+        let blocks = blocks.iter().map(|block| match block {
+            AssistantBlock::Text(text) => BlockIn::Text { text },
+            AssistantBlock::ToolUse { id, name, input } => BlockIn::ToolUse { id, name, input },
+        });
+        let message = MessageIn { role: "assistant", content: ContentIn::Blocks(blocks.collect()) };
+        Self::Assistant { message, parent_tool_use_id: None, session_id: "" }
+    }
+
+    /// Declines a control request of the CLI that Couplet does not know, so that the CLI does not wait for it.
+    #[must_use]
+    pub fn decline(request_id: &'a str) -> Self {
+        Self::ControlResponse {
+            response: ControlAnswer { subtype: "error", request_id, error: "not supported by this host" },
+        }
+    }
+
+    /// Appends the frame as one line to `lines`.
+    pub fn write_to(&self, lines: &mut Vec<u8>) -> serde_json::Result<()> {
+        serde_json::to_writer(&mut *lines, self)?;
+        lines.push(b'\n');
+        Ok(())
+    }
+}
+
+/// The content of a user turn, byte for byte what the client sent.
+///
+/// A first text that begins with `/` would be taken for a command of the CLI (also in the history, also behind white
+/// space). Cut into two blocks it arrives as it was: the model reads a turn's text blocks as one text.
+fn user_content(blocks: &[UserBlock]) -> ContentIn<'_> {
+    if let [UserBlock::Text(text)] = blocks
+        && command_slash(text).is_none()
+    {
+        return ContentIn::Text(text);
+    }
+    let mut written = Vec::with_capacity(blocks.len() + 1);
+    for block in blocks {
+        match block {
+            UserBlock::Text(text) => match command_slash(text) {
+                Some(end) => {
+                    let (slash, rest) = text.split_at(end);
+                    written.extend([BlockIn::Text { text: slash }, BlockIn::Text { text: rest }]);
+                }
+                None => written.push(BlockIn::Text { text }),
+            },
+            UserBlock::ToolResult { call_id, text } => {
+                written.push(BlockIn::ToolResult { tool_use_id: call_id, content: text });
+            }
+        }
+    }
+    ContentIn::Blocks(written)
+}
+
+/// Where to cut a text that the CLI would take for a command: behind its leading slash.
+fn command_slash(text: &str) -> Option<usize> {
+    let white = text.len() - text.trim_start().len();
+    text[white..].starts_with('/').then_some(white + 1).filter(|end| *end < text.len())
+}
+
+/// The settings that bring a turn's parameters to the API.
+///
+/// `CLAUDE_CODE_EXTRA_BODY` is merged into the top level of the request body; `CLAUDE_CODE_MAX_OUTPUT_TOKENS` sets
+/// `max_tokens`; `effortLevel` sets `output_config.effort`. Nothing to set gives `None`.
+#[must_use]
+pub fn flag_settings(parameters: &Parameters) -> Option<Value> {
+    let mut body = serde_json::Map::new();
+    if let Some(temperature) = parameters.temperature {
+        body.insert("temperature".to_owned(), json!(temperature));
+    }
+    if let Some(top_p) = parameters.top_p {
+        body.insert("top_p".to_owned(), json!(top_p));
+    }
+    if !parameters.stop.is_empty() {
+        body.insert("stop_sequences".to_owned(), json!(parameters.stop));
+    }
+    let mut env = serde_json::Map::new();
+    if !body.is_empty() {
+        env.insert("CLAUDE_CODE_EXTRA_BODY".to_owned(), Value::Object(body).to_string().into());
+    }
+    if let Some(tokens) = parameters.max_tokens {
+        env.insert("CLAUDE_CODE_MAX_OUTPUT_TOKENS".to_owned(), tokens.to_string().into());
+    }
+    let mut settings = serde_json::Map::new();
+    if !env.is_empty() {
+        settings.insert("env".to_owned(), Value::Object(env));
+    }
+    if let Some(effort) = parameters.effort {
+        settings.insert("effortLevel".to_owned(), effort_level(effort).into());
+    }
+    (!settings.is_empty()).then_some(Value::Object(settings))
+}
+
+fn effort_level(effort: Effort) -> &'static str {
+    match effort {
+        // Models that always think get the least of it.
+        Effort::Off | Effort::Low => "low",
+        Effort::Medium => "medium",
+        Effort::High => "high",
+        Effort::Xhigh => "xhigh",
+        Effort::Max => "max",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    fn line(frame: &FrameIn<'_>) -> String {
+        let mut line = Vec::new();
+        frame.write_to(&mut line).unwrap();
+        String::from_utf8(line).unwrap()
+    }
+
+    fn text(text: &str) -> Vec<UserBlock> {
+        vec![UserBlock::Text(text.to_owned())]
+    }
+
+    #[test]
+    fn frames_are_lines_of_the_cli_s_own_form() {
+        let initialize = FrameIn::ControlRequest {
+            request_id: "1".to_owned(),
+            request: ControlRequest::Initialize { system_prompt: "be brief" },
+        };
+        let interrupt =
+            FrameIn::ControlRequest { request_id: "2".to_owned(), request: ControlRequest::Interrupt };
+        let call = AssistantBlock::ToolUse {
+            id: "call_1".to_owned(),
+            name: "f".to_owned(),
+            input: serde_json::from_str(r#"{"z":1,"a":null}"#).unwrap(),
+        };
+        let result = UserBlock::ToolResult { call_id: "call_1".to_owned(), text: "22".to_owned() };
+        let lines = [
+            line(&initialize),
+            line(&interrupt),
+            line(&FrameIn::history_user(&text("a\nb"))),
+            line(&FrameIn::history_assistant(&[AssistantBlock::Text("c".to_owned()), call])),
+            line(&FrameIn::question(&[result, UserBlock::Text("and?".to_owned())])),
+            line(&FrameIn::question(&text("/help me"))),
+            line(&FrameIn::decline("9")),
+        ];
+        insta::assert_snapshot!(lines.concat());
+    }
+
+    #[rstest]
+    #[case("/help", Some(1))]
+    #[case("//x", Some(1))]
+    #[case(" \n\t/help", Some(4))]
+    #[case("\u{a0}/help", Some(3))]
+    #[case("/", None)]
+    #[case("a/b", None)]
+    #[case("", None)]
+    fn a_command_is_cut_behind_its_slash(#[case] text: &str, #[case] end: Option<usize>) {
+        assert_eq!(command_slash(text), end);
+    }
+
+    #[rstest]
+    #[case(Parameters::default(), None)]
+    #[case(Parameters { effort: Some(Effort::Off), ..Parameters::default() }, Some(json!({"effortLevel": "low"})))]
+    #[case(
+        Parameters { max_tokens: Some(9), stop: vec!["a\"b".into()], temperature: Some(0.5), top_p: Some(1.0), effort: Some(Effort::Max) },
+        Some(json!({"env": {"CLAUDE_CODE_EXTRA_BODY": r#"{"temperature":0.5,"top_p":1.0,"stop_sequences":["a\"b"]}"#,
+            "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "9"}, "effortLevel": "max"}))
+    )]
+    fn parameters_become_settings(#[case] parameters: Parameters, #[case] settings: Option<Value>) {
+        assert_eq!(flag_settings(&parameters), settings);
+    }
+
+    proptest! {
+        #[test]
+        fn the_texts_of_a_user_turn_join_to_what_was_sent(said in "(?s)[ \n/a\u{0}\u{2028}\u{1b}]{0,6}.{0,20}") {
+            let blocks = text(&said);
+            let frame = line(&FrameIn::question(&blocks));
+            prop_assert_eq!(frame.matches('\n').count(), 1, "one frame, one line");
+            let frame: Value = serde_json::from_str(&frame).unwrap();
+            let joined = match &frame["message"]["content"] {
+                Value::String(text) => text.clone(),
+                blocks => blocks.as_array().unwrap().iter().map(|block| block["text"].as_str().unwrap()).collect(),
+            };
+            prop_assert_eq!(joined, said);
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! Frames read from the CLI's stdout.
+//!
+//! One pass of serde over a line: the raw frame is flat, so nothing is buffered and texts are borrowed where they can
+//! be. New kinds of frames appear with every release of the CLI; they end in [`Frame::Unknown`] and are counted.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// One frame of the CLI.
+#[derive(Debug)]
+pub enum Frame<'a> {
+    /// An event of the model's answer.
+    Event(Event<'a>),
+    /// A finished message of the model, or one the CLI made up.
+    Assistant(AssistantFrame),
+    /// The end of a turn.
+    Result(Box<ResultFrame>),
+    /// The answer to a control request.
+    ControlResponse(ControlResponse<'a>),
+    /// The CLI asks for something.
+    ControlRequest {
+        /// To be named in the answer.
+        request_id: Cow<'a, str>,
+    },
+    /// How far the subscription's limits are used.
+    RateLimit(RateLimit),
+    /// Known, and of no concern here.
+    Other,
+    /// Not known to this version of Couplet.
+    Unknown,
+}
+
+/// An event of the model's answer, as Anthropic streams it.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A message begins.
+    MessageStart {
+        /// The message's id at the API.
+        id: Cow<'a, str>,
+        /// The model that answers.
+        model: Cow<'a, str>,
+        /// The tokens of the prompt.
+        usage: UsageUpdate,
+    },
+    /// A piece of text.
+    Text(Cow<'a, str>),
+    /// A piece of the summary of the model's thinking.
+    Thinking(Cow<'a, str>),
+    /// The message ends.
+    MessageDelta {
+        /// Why; absent where the CLI closes a message that broke.
+        stop_reason: Option<Cow<'a, str>>,
+        /// The tokens of the answer.
+        usage: UsageUpdate,
+    },
+    /// The message is over.
+    MessageStop,
+    /// Block boundaries, signatures and the like.
+    Other,
+}
+
+/// Token counts of an event. Present ones replace what an earlier event of the same message said.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Deserialize)]
+pub struct UsageUpdate {
+    /// Uncached tokens of the prompt.
+    pub input_tokens: Option<u64>,
+    /// Tokens of the prompt written to the cache.
+    pub cache_creation_input_tokens: Option<u64>,
+    /// Tokens of the prompt read from the cache.
+    pub cache_read_input_tokens: Option<u64>,
+    /// Tokens of the answer, thinking included.
+    pub output_tokens: Option<u64>,
+    /// Details of `output_tokens`.
+    pub output_tokens_details: Option<OutputDetails>,
+}
+
+/// Details of the tokens of an answer.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Deserialize)]
+pub struct OutputDetails {
+    /// Tokens spent on thinking.
+    pub thinking_tokens: Option<u64>,
+}
+
+/// A finished message.
+#[derive(Debug, Deserialize)]
+pub struct AssistantFrame {
+    /// The message.
+    pub message: AssistantMessage,
+    /// Present where the CLI made the message up: `authentication_failed`, `rate_limit`, `server_error`, ….
+    pub error: Option<String>,
+}
+
+/// The message of an assistant frame.
+#[derive(Debug, Deserialize)]
+pub struct AssistantMessage {
+    /// The message's id at the API.
+    pub id: Option<String>,
+    /// The model; `<synthetic>` where the CLI made the message up.
+    pub model: Option<String>,
+    /// What it says.
+    #[serde(default)]
+    pub content: Vec<AssistantContent>,
+    /// Its tokens.
+    #[serde(default)]
+    pub usage: UsageUpdate,
+}
+
+/// A block of a finished message. Flat: only the field that belongs to its type matters.
+#[derive(Debug, Deserialize)]
+pub struct AssistantContent {
+    /// `text`, `thinking`, `tool_use`, ….
+    pub r#type: String,
+    /// The text of a text block.
+    pub text: Option<String>,
+    /// The text of a thinking block.
+    pub thinking: Option<String>,
+}
+
+/// The end of a turn. `is_error` decides, never `subtype`: errors come as `subtype: "success"` too.
+#[derive(Debug, Default, Deserialize)]
+pub struct ResultFrame {
+    /// Whether the turn failed.
+    #[serde(default)]
+    pub is_error: bool,
+    /// The status the API answered with.
+    pub api_error_status: Option<u16>,
+    /// The type of the API's error.
+    pub api_error_type: Option<String>,
+    /// The CLI's word for some errors: `usage_limit_reached`, `connection_failed`.
+    pub api_error: Option<String>,
+    /// `completed`, `api_error`, `prompt_too_long`, `image_error`, `aborted_streaming`, ….
+    pub terminal_reason: Option<String>,
+    /// The answer, or a sentence about the error.
+    pub result: Option<String>,
+    /// Why the model stopped.
+    pub stop_reason: Option<String>,
+    /// What is known of the models used, by id.
+    #[serde(default, rename = "modelUsage")]
+    pub model_usage: serde_json::Map<String, serde_json::Value>,
+}
+
+/// The answer to a control request.
+#[derive(Debug, Deserialize)]
+pub struct ControlResponse<'a> {
+    /// The request it answers.
+    #[serde(borrow)]
+    pub request_id: Cow<'a, str>,
+    /// Why the request was declined.
+    pub error: Option<String>,
+    /// What the request asked for.
+    #[serde(borrow)]
+    pub response: Option<&'a RawValue>,
+}
+
+/// The state of the subscription's limits.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct RateLimit {
+    /// `allowed`, `allowed_warning` or `rejected`.
+    pub status: String,
+    /// When the limit is lifted, in Unix seconds.
+    #[serde(rename = "resetsAt")]
+    pub resets_at: Option<u64>,
+    /// Which limit: `five_hour`, ….
+    #[serde(rename = "rateLimitType")]
+    pub kind: Option<String>,
+}
+
+/// A line that is no frame.
+#[derive(Debug, thiserror::Error)]
+pub enum NotAFrame {
+    /// Not even JSON.
+    #[error("a line is not JSON")]
+    NotJson,
+    /// JSON, but not as this kind of frame is known.
+    #[error("a frame of type {kind:?} has an unknown form")]
+    Malformed {
+        /// The frame's type.
+        kind: String,
+    },
+}
+
+/// The fields of all frames, flat.
+#[derive(Deserialize)]
+struct RawFrame<'a> {
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
+    #[serde(borrow)]
+    event: Option<RawEvent<'a>>,
+    #[serde(borrow)]
+    parent_tool_use_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    request_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    response: Option<ControlResponse<'a>>,
+    rate_limit_info: Option<RateLimit>,
+}
+
+/// The fields of all events, flat.
+#[derive(Deserialize)]
+struct RawEvent<'a> {
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
+    #[serde(borrow)]
+    delta: Option<RawDelta<'a>>,
+    #[serde(borrow)]
+    message: Option<RawMessage<'a>>,
+    usage: Option<UsageUpdate>,
+}
+
+#[derive(Deserialize)]
+struct RawDelta<'a> {
+    #[serde(borrow)]
+    text: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    thinking: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    stop_reason: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct RawMessage<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow)]
+    model: Cow<'a, str>,
+    #[serde(default)]
+    usage: UsageUpdate,
+}
+
+/// The type alone, for lines that did not parse as a whole.
+#[derive(Deserialize)]
+struct Kind<'a> {
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
+}
+
+/// Reads one line (without its line end).
+///
+/// # Errors
+/// When the line is no JSON, or a known kind of frame in an unknown form. A frame of unknown kind is no error.
+pub fn parse(line: &[u8]) -> Result<Frame<'_>, NotAFrame> {
+    let frame: RawFrame<'_> = match serde_json::from_slice(line) {
+        Ok(frame) => frame,
+        Err(_) => {
+            let kind: Kind<'_> = serde_json::from_slice(line).map_err(|_| NotAFrame::NotJson)?;
+            return if is_known(&kind.r#type) { Err(malformed(&kind.r#type)) } else { Ok(Frame::Unknown) };
+        }
+    };
+    let whole = |missing: &str| malformed(missing);
+    Ok(match &*frame.r#type {
+        "stream_event" => match frame.event {
+            // Events of a subagent are not part of the answer.
+            _ if frame.parent_tool_use_id.is_some() => Frame::Other,
+            Some(event) => Frame::Event(self::event(event)),
+            None => return Err(whole("stream_event")),
+        },
+        "assistant" if frame.parent_tool_use_id.is_some() => Frame::Other,
+        "assistant" => Frame::Assistant(serde_json::from_slice(line).map_err(|_| whole("assistant"))?),
+        "result" => Frame::Result(serde_json::from_slice(line).map_err(|_| whole("result"))?),
+        "control_response" => {
+            Frame::ControlResponse(frame.response.ok_or_else(|| whole("control_response"))?)
+        }
+        "control_request" => {
+            Frame::ControlRequest { request_id: frame.request_id.ok_or_else(|| whole("control_request"))? }
+        }
+        "rate_limit_event" => {
+            Frame::RateLimit(frame.rate_limit_info.ok_or_else(|| whole("rate_limit_event"))?)
+        }
+        kind if is_known(kind) => Frame::Other,
+        _ => Frame::Unknown,
+    })
+}
+
+fn event(event: RawEvent<'_>) -> Event<'_> {
+    let usage = event.usage.unwrap_or_default();
+    match (&*event.r#type, event.delta, event.message) {
+        ("message_start", _, Some(RawMessage { id, model, usage })) => {
+            Event::MessageStart { id, model, usage }
+        }
+        ("content_block_delta", Some(RawDelta { text: Some(text), .. }), _) => Event::Text(text),
+        ("content_block_delta", Some(RawDelta { thinking: Some(text), .. }), _) => Event::Thinking(text),
+        ("message_delta", delta, _) => {
+            Event::MessageDelta { stop_reason: delta.and_then(|delta| delta.stop_reason), usage }
+        }
+        ("message_stop", ..) => Event::MessageStop,
+        _ => Event::Other,
+    }
+}
+
+/// Kinds seen from 2.1.197 to 2.1.329.
+fn is_known(kind: &str) -> bool {
+    matches!(
+        kind,
+        "stream_event"
+            | "assistant"
+            | "user"
+            | "system"
+            | "result"
+            | "control_request"
+            | "control_response"
+            | "control_cancel_request"
+            | "rate_limit_event"
+            | "tool_progress"
+            | "keep_alive"
+    )
+}
+
+fn malformed(kind: &str) -> NotAFrame {
+    NotAFrame::Malformed { kind: kind.chars().take(40).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_delta_is_read_and_borrowed() {
+        let line = br#"{"type":"stream_event","event":{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"w0 "}},"session_id":"s","parent_tool_use_id":null,"uuid":"u"}"#;
+        let Frame::Event(Event::Text(text)) = parse(line).unwrap() else { panic!("no text") };
+        assert!(matches!(text, Cow::Borrowed("w0 ")));
+    }
+
+    #[test]
+    fn escapes_in_a_delta_are_undone() {
+        let line = br#"{"type":"stream_event","event":{"type":"content_block_delta","delta":{"type":"text_delta","text":"\u00e9\n\ud83d\ude00"}}}"#;
+        let Frame::Event(Event::Text(text)) = parse(line).unwrap() else { panic!("no text") };
+        assert_eq!(text, "é\n😀");
+    }
+
+    #[test]
+    fn what_a_subagent_says_is_no_part_of_the_answer() {
+        let line = br#"{"type":"stream_event","event":{"type":"content_block_delta","delta":{"text":"x"}},"parent_tool_use_id":"toolu_1"}"#;
+        assert!(matches!(parse(line).unwrap(), Frame::Other));
+    }
+
+    #[test]
+    fn unknown_kinds_are_unknown_whatever_they_hold() {
+        for line in [
+            r#"{"type":"hologram"}"#,
+            r#"{"type":"hologram","event":"text","response":7}"#,
+            r#"{"type":"hologram","rate_limit_info":[]}"#,
+        ] {
+            assert!(matches!(parse(line.as_bytes()).unwrap(), Frame::Unknown), "{line}");
+        }
+    }
+
+    #[test]
+    fn lines_that_are_no_frames_are_told_apart() {
+        assert!(matches!(parse(b"Error: oops"), Err(NotAFrame::NotJson)));
+        assert!(matches!(parse(b"[1]"), Err(NotAFrame::NotJson)));
+        assert!(matches!(parse(b"{\"type\":\"result\""), Err(NotAFrame::NotJson)));
+        assert!(matches!(parse(b"\xff"), Err(NotAFrame::NotJson)));
+        let malformed = parse(br#"{"type":"stream_event","event":7}"#);
+        assert!(matches!(malformed, Err(NotAFrame::Malformed { kind }) if kind == "stream_event"));
+    }
+}

@@ -1,0 +1,320 @@
+//! The Claude Code CLI, from its command line to its answers.
+//!
+//! - [`frame_in`], [`frame_out`]: what is written to and read from a process; [`answer`] makes events of the latter.
+//! - [`features`], [`command_line`], [`launcher`], [`process`], [`line_reader`]: how a process is started, bounded and
+//!   ended.
+//! - [`supply`]: where processes come from; [`admission`]: how many turns run at once.
+//! - [`session`], [`conversation`]: one turn in one process.
+//! - [`catalog`], [`credential`], [`failure`]: the models, who is signed in, what can go wrong.
+//!
+//! [`Claude`] is the whole of it, as the endpoints see it.
+
+pub mod admission;
+pub mod answer;
+pub mod catalog;
+pub mod command_line;
+pub mod conversation;
+pub mod credential;
+pub mod failure;
+pub mod features;
+pub mod frame_in;
+pub mod frame_out;
+pub mod launcher;
+pub mod line_reader;
+pub mod process;
+pub mod session;
+pub mod supply;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use admission::Admission;
+use answer::AnswerEvent;
+use catalog::{Catalog, CliModel};
+use conversation::{Afterwards, Deadlines, Sink, Stop};
+use failure::TurnFailure;
+use frame_in::ControlRequest;
+use session::Session;
+use supply::{ProcessSettings, ProcessSupply};
+
+use crate::turn::Turn;
+
+/// Events of one answer that may wait for their reader. Then the CLI is slowed down.
+const EVENTS_IN_FLIGHT: usize = 256;
+
+/// How [`Claude`] works.
+#[derive(Debug, Clone)]
+pub struct ClaudeSettings {
+    /// What every process has in common.
+    pub process: ProcessSettings,
+    /// How long a turn may take.
+    pub deadlines: Deadlines,
+    /// Turns at once.
+    pub max_concurrency: usize,
+    /// Turns that may wait for a place.
+    pub queue_size: usize,
+}
+
+/// The model behind the CLI. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Claude {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    supply: ProcessSupply,
+    admission: Admission,
+    catalog: Catalog,
+    deadlines: Deadlines,
+    /// A usage limit that was hit, until it is lifted: more requests would only start processes in vain.
+    usage_limit: Mutex<Option<UsageLimit>>,
+    /// One listing of models at a time.
+    listing: tokio::sync::Mutex<()>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+#[derive(Debug, Clone)]
+struct UsageLimit {
+    resets_at: SystemTime,
+    sentence: String,
+}
+
+/// An answer on its way. Dropped, it interrupts the model.
+#[derive(Debug)]
+pub struct Answer {
+    events: mpsc::Receiver<Result<AnswerEvent, TurnFailure>>,
+}
+
+impl Answer {
+    /// The next event. After [`AnswerEvent::Ended`] or an error nothing follows; an answer that just breaks off ends
+    /// with an error too.
+    ///
+    /// # Errors
+    /// When the turn failed.
+    pub async fn next(&mut self) -> Result<AnswerEvent, TurnFailure> {
+        let broken = || Err(TurnFailure::Protocol("the turn ended without a word".to_owned()));
+        self.events.recv().await.unwrap_or_else(broken)
+    }
+}
+
+impl Claude {
+    /// Makes ready; no process is started yet.
+    ///
+    /// # Errors
+    /// When the folders cannot be made or the thread that starts processes cannot be started.
+    pub fn new(settings: ClaudeSettings) -> std::io::Result<Self> {
+        let inner = Inner {
+            supply: ProcessSupply::new(settings.process)?,
+            admission: Admission::new(settings.max_concurrency, settings.queue_size),
+            catalog: Catalog::default(),
+            deadlines: settings.deadlines,
+            usage_limit: Mutex::default(),
+            listing: tokio::sync::Mutex::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Asks the model.
+    #[must_use]
+    pub fn answer(&self, turn: Turn) -> Answer {
+        let (sender, events) = mpsc::channel(EVENTS_IN_FLIGHT);
+        let sink = Sink::new(sender);
+        let inner = Arc::clone(&self.inner);
+        if self.is_draining() {
+            self.inner.tasks.spawn(async move { sink.fail(TurnFailure::ShuttingDown).await });
+            return Answer { events };
+        }
+        self.inner.tasks.spawn(async move {
+            let stop = inner.stop.clone();
+            tokio::select! {
+                biased;
+                () = inner.run(&turn, &sink) => {}
+                // Dropping the run kills its process.
+                () = stop.cancelled() => sink.fail(TurnFailure::ShuttingDown).await,
+            }
+        });
+        Answer { events }
+    }
+
+    /// The models the CLI offers: from memory, or asked of a process.
+    ///
+    /// # Errors
+    /// When the CLI cannot be asked and nothing is in memory.
+    pub async fn models(&self) -> Result<Vec<CliModel>, TurnFailure> {
+        if let Some((models, true)) = self.inner.catalog.models() {
+            return Ok(models);
+        }
+        let _one_at_a_time = self.inner.listing.lock().await;
+        if let Some((models, true)) = self.inner.catalog.models() {
+            return Ok(models);
+        }
+        let asked = self.inner.list_models().await;
+        match (self.inner.catalog.models(), asked) {
+            (Some((models, _)), _) => Ok(models),
+            (None, Err(failure)) => Err(failure),
+            (None, Ok(())) => Err(TurnFailure::Protocol("no list of models".to_owned())),
+        }
+    }
+
+    /// What is known of models without asking.
+    #[must_use]
+    pub fn catalog(&self) -> &Catalog {
+        &self.inner.catalog
+    }
+
+    /// The version of the installed CLI.
+    ///
+    /// # Errors
+    /// When there is no usable one.
+    pub async fn cli_version(&self) -> Result<&str, TurnFailure> {
+        self.inner.supply.installed().await.map(|installed| installed.version.as_str())
+    }
+
+    /// How many more turns could start at once.
+    #[must_use]
+    pub fn free_places(&self) -> usize {
+        self.inner.admission.free_places()
+    }
+
+    /// Whether the server is about to stop and takes no more questions.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.inner.tasks.is_closed()
+    }
+
+    /// Takes no more questions, gives open answers `grace` to end, then ends them with an error. No process is left.
+    pub async fn shut_down(&self, grace: Duration) {
+        self.inner.tasks.close();
+        if tokio::time::timeout(grace, self.inner.tasks.wait()).await.is_err() {
+            self.inner.stop.cancel();
+            self.inner.tasks.wait().await;
+        }
+    }
+}
+
+impl Inner {
+    /// One turn, from the queue to the end of its process.
+    async fn run(&self, turn: &Turn, sink: &Sink) {
+        let place = tokio::select! {
+            biased;
+            place = self.admit() => place,
+            () = sink.closed() => return,
+        };
+        let _place: OwnedSemaphorePermit = match place {
+            Ok(place) => place,
+            Err(failure) => return sink.fail(failure).await,
+        };
+        let started = Instant::now();
+        let (session, afterwards, outcome) = self.converse(turn, sink, started).await;
+        if let Err(Stop::Failed(failure)) = outcome {
+            self.remember_limit(&failure);
+            sink.fail(failure).await;
+        }
+        if let Some(session) = session {
+            self.dispose(session, afterwards).await;
+        }
+    }
+
+    async fn admit(&self) -> Result<OwnedSemaphorePermit, TurnFailure> {
+        self.check_limit()?;
+        self.admission.enter().await
+    }
+
+    async fn converse(
+        &self,
+        turn: &Turn,
+        sink: &Sink,
+        started: Instant,
+    ) -> (Option<Session>, Afterwards, Result<(), Stop>) {
+        let first_frame = started + self.deadlines.first_frame;
+        let late =
+            || Stop::Failed(TurnFailure::FirstFrameTimeout { seconds: self.deadlines.first_frame.as_secs() });
+        let taken = tokio::select! {
+            biased;
+            taken = timeout_at(first_frame, self.supply.take()) => taken,
+            () = sink.closed() => return (None, Afterwards::Kill, Err(Stop::Gone)),
+        };
+        let (process, starting) = match taken {
+            Ok(Ok(taken)) => taken,
+            Ok(Err(failure)) => return (None, Afterwards::Kill, Err(failure.into())),
+            Err(_elapsed) => return (None, Afterwards::Kill, Err(late())),
+        };
+        let mut session = Session::new(process);
+        let asked = tokio::select! {
+            biased;
+            asked = timeout_at(first_frame, conversation::ask(&mut session, turn, &self.catalog)) => asked,
+            () = sink.closed() => return (Some(session), Afterwards::Kill, Err(Stop::Gone)),
+        };
+        drop(starting);
+        match asked {
+            Ok(Ok(())) => {}
+            Ok(Err(failure)) => return (Some(session), Afterwards::Kill, Err(failure.into())),
+            Err(_elapsed) => return (Some(session), Afterwards::Kill, Err(late())),
+        }
+        let relay = conversation::relay(&mut session, sink, self.deadlines, started, &self.catalog);
+        match timeout_at(started + self.deadlines.total, relay).await {
+            Ok((afterwards, outcome)) => (Some(session), afterwards, outcome),
+            Err(_elapsed) => {
+                let failure = TurnFailure::TotalTimeout { seconds: self.deadlines.total.as_secs() };
+                (Some(session), Afterwards::Kill, Err(failure.into()))
+            }
+        }
+    }
+
+    async fn dispose(&self, session: Session, afterwards: Afterwards) {
+        match afterwards {
+            Afterwards::AtRest => session.into_process().end().await,
+            Afterwards::Busy => session.interrupt_and_end().await,
+            Afterwards::Kill => {
+                let process = session.into_process();
+                let id = process.id();
+                process.kill_and_wait().await;
+                self.supply.forget(id).await;
+            }
+        }
+    }
+
+    /// Starts a process only to hear which models there are.
+    async fn list_models(&self) -> Result<(), TurnFailure> {
+        let _place = self.admission.enter().await?;
+        let deadline = Instant::now() + self.deadlines.first_frame;
+        let late = || TurnFailure::FirstFrameTimeout { seconds: self.deadlines.first_frame.as_secs() };
+        let (process, _starting) = timeout_at(deadline, self.supply.take()).await.map_err(|_| late())??;
+        let mut session = Session::new(process);
+        session.queue_control(ControlRequest::Initialize { system_prompt: "" })?;
+        session.flush().await?;
+        let listed = session.settle(|body| self.catalog.learn_models(body));
+        timeout_at(deadline, listed).await.map_err(|_| late())??;
+        session.into_process().end().await;
+        Ok(())
+    }
+
+    fn remember_limit(&self, failure: &TurnFailure) {
+        if let TurnFailure::UsageLimit { resets_at: Some(resets_at), sentence } = failure {
+            let limit = UsageLimit { resets_at: *resets_at, sentence: sentence.clone() };
+            *self.usage_limit.lock().unwrap_or_else(PoisonError::into_inner) = Some(limit);
+        }
+    }
+
+    fn check_limit(&self) -> Result<(), TurnFailure> {
+        let mut known = self.usage_limit.lock().unwrap_or_else(PoisonError::into_inner);
+        match known.clone() {
+            Some(limit) if limit.resets_at > SystemTime::now() => {
+                Err(TurnFailure::UsageLimit { resets_at: Some(limit.resets_at), sentence: limit.sentence })
+            }
+            _ => {
+                *known = None;
+                Ok(())
+            }
+        }
+    }
+}

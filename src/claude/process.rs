@@ -1,0 +1,287 @@
+//! A running CLI: the one file that starts, bounds and ends child processes.
+#![expect(clippy::disallowed_types, reason = "this is the file that starts processes")]
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal};
+use secrecy::ExposeSecret;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::sync::oneshot;
+
+use super::command_line::CommandLine;
+use super::credential::Credential;
+use super::launcher::{self, Launch};
+use super::line_reader::LineReader;
+
+/// How much of the end of a process's stderr is kept, in bytes. The rest is read and dropped.
+const STDERR_TAIL: usize = 4 * 1024;
+
+/// The read buffer on stdout, in bytes: as large as a Linux pipe.
+const STDOUT_BUFFER: usize = 64 * 1024;
+
+/// How long a process at rest may take to end by itself once its stdin is closed (measured: 0.1 s at most).
+const END_BY_ITSELF: Duration = Duration::from_secs(1);
+
+/// How long a process in the middle of an answer may take to end after an interrupt (measured: 0.07 s). Together with
+/// the time to notice it must stay under the second within which a client that left must have stopped the model.
+const END_AFTER_INTERRUPT: Duration = Duration::from_millis(500);
+
+/// Starts processes, all from one thread.
+///
+/// The parent-death signal that the launcher asks for comes when the *thread* that started it ends, so processes may
+/// not be started from threads of the runtime's changing pool.
+#[derive(Debug, Clone)]
+pub struct Spawner {
+    orders: std::sync::mpsc::Sender<Order>,
+    /// The program that has the launcher in it.
+    launcher: PathBuf,
+}
+
+#[derive(Debug)]
+struct Order {
+    command: Command,
+    reply: oneshot::Sender<io::Result<Child>>,
+}
+
+impl Spawner {
+    /// Starts the thread. Must be called within a tokio runtime, which then watches the children. `launcher` is a
+    /// program that knows [`launcher::SUBCOMMAND`]: [`own_program`], except in tests.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start(launcher: PathBuf) -> io::Result<Self> {
+        let (orders, inbox) = std::sync::mpsc::channel::<Order>();
+        let runtime = tokio::runtime::Handle::current();
+        std::thread::Builder::new().name("couplet-spawner".to_owned()).spawn(move || {
+            let _in_runtime = runtime.enter();
+            for mut order in inbox {
+                // Nobody waits any more: the child, killed on drop, goes with the reply.
+                let _ = order.reply.send(order.command.spawn());
+            }
+        })?;
+        Ok(Self { orders, launcher })
+    }
+
+    /// Starts a CLI by way of the launcher and hands it the credential.
+    ///
+    /// # Errors
+    /// When the launcher cannot be started: no memory, no processes or descriptors left. A CLI that cannot be executed
+    /// shows later, as the end of its output with [`launcher::CANNOT_EXECUTE`].
+    pub async fn spawn(&self, line: &CommandLine, credential: &Credential) -> io::Result<CliProcess> {
+        let launch = Launch {
+            parent: std::process::id(),
+            credential_variable: credential.descriptor_variable(),
+            program: line.program.as_os_str(),
+            arguments: &line.arguments,
+        };
+        let mut command = Command::new(&self.launcher);
+        command
+            .arg0("couplet")
+            .args(launch.to_arguments())
+            .env_clear()
+            .envs(line.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir(&line.work)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // A group of its own: it is ended as a whole, and a Ctrl-C in the terminal is the server's alone.
+            .process_group(0)
+            .kill_on_drop(true);
+        let (reply, child) = oneshot::channel();
+        let gone = || io::Error::other("the thread that starts processes is gone");
+        self.orders.send(Order { command, reply }).map_err(|_| gone())?;
+        let child = child.await.map_err(|_| gone())??;
+        let mut process = CliProcess::new(child)?;
+        if let Some(secret) = credential.secret() {
+            // A launcher that died already shows by the end of its output, with its reason.
+            let _ = process.write(&[secret.expose_secret().as_bytes(), b"\n"].concat()).await;
+        }
+        Ok(process)
+    }
+}
+
+/// The path of this program. On Linux the link of the running program itself, which works even when the file was
+/// replaced by an upgrade meanwhile.
+///
+/// # Errors
+/// When the system does not tell.
+pub fn own_program() -> io::Result<PathBuf> {
+    if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() }
+}
+
+/// Runs `program` with `arguments` and an empty environment, and reads what it says, up to 256 KiB.
+///
+/// # Errors
+/// When it cannot be started, fails or takes longer than 10 s.
+pub async fn output_of(program: &std::path::Path, arguments: &[&str]) -> io::Result<String> {
+    const LIMIT: u64 = 256 * 1024;
+    let mut child = Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut stdout = child.stdout.take().ok_or_else(|| io::Error::other("no stdout"))?.take(LIMIT);
+    let mut said = Vec::new();
+    let finished = async {
+        stdout.read_to_end(&mut said).await?;
+        child.wait().await
+    };
+    let status = tokio::time::timeout(Duration::from_secs(10), finished)
+        .await
+        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer within 10 s"))??;
+    if !status.success() {
+        return Err(io::Error::other(format!("{status}")));
+    }
+    Ok(String::from_utf8_lossy(&said).into_owned())
+}
+
+/// A running CLI. Dropped, it takes its whole process group with it.
+#[derive(Debug)]
+pub struct CliProcess {
+    child: Child,
+    group: Pid,
+    stdin: Option<ChildStdin>,
+    stdout: LineReader<BufReader<ChildStdout>>,
+    stderr: Arc<Mutex<VecDeque<u8>>>,
+}
+
+impl CliProcess {
+    fn new(mut child: Child) -> io::Result<Self> {
+        let missing = || io::Error::other("a pipe of the process is missing");
+        let group =
+            child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).ok_or_else(missing)?;
+        let stdout = child.stdout.take().ok_or_else(missing)?;
+        let stderr = Arc::new(Mutex::new(VecDeque::new()));
+        let drain: ChildStderr = child.stderr.take().ok_or_else(missing)?;
+        // Ends by itself when the process group is gone.
+        tokio::spawn(keep_tail(drain, Arc::clone(&stderr)));
+        Ok(Self {
+            group,
+            stdin: child.stdin.take(),
+            stdout: LineReader::new(BufReader::with_capacity(STDOUT_BUFFER, stdout)),
+            stderr,
+            child,
+        })
+    }
+
+    /// The CLI's process id, which is its group's too.
+    #[must_use]
+    pub fn id(&self) -> i32 {
+        self.group.as_raw_pid()
+    }
+
+    /// Writes to the CLI's stdin.
+    ///
+    /// # Errors
+    /// When the CLI no longer reads.
+    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let stdin = self.stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+        stdin.write_all(bytes).await?;
+        stdin.flush().await
+    }
+
+    /// The next line of the CLI's stdout; see [`LineReader::next_line`].
+    ///
+    /// # Errors
+    /// When reading fails or a line is too long.
+    pub async fn next_line(&mut self) -> io::Result<Option<&[u8]>> {
+        self.stdout.next_line().await
+    }
+
+    /// The line that was read last.
+    #[must_use]
+    pub fn current_line(&self) -> &[u8] {
+        self.stdout.current()
+    }
+
+    /// The end of what the process said on stderr. It may quote its input: for logs of level debug only, except after
+    /// [`launcher::CANNOT_EXECUTE`], when it is the launcher's own sentence.
+    #[must_use]
+    pub fn stderr_tail(&self) -> String {
+        let mut tail = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(tail.make_contiguous()).trim().to_owned()
+    }
+
+    /// Kills the group at once, without waiting for its end.
+    pub fn kill(&mut self) {
+        // As long as the child was not waited for, the id cannot belong to anyone else.
+        if self.child.id().is_some() {
+            let _ = rustix::process::kill_process_group(self.group, Signal::KILL);
+        }
+    }
+
+    /// Kills the group and waits for the process's end.
+    pub async fn kill_and_wait(mut self) -> Option<ExitStatus> {
+        self.kill();
+        self.child.wait().await.ok()
+    }
+
+    /// Lets a process at rest end by itself, and kills it when it does not.
+    pub async fn end(self) {
+        self.end_within(END_BY_ITSELF).await;
+    }
+
+    /// Lets an interrupted process end by itself, and kills it when it does not.
+    pub async fn end_interrupted(self) {
+        self.end_within(END_AFTER_INTERRUPT).await;
+    }
+
+    async fn end_within(mut self, time: Duration) {
+        self.stdin = None;
+        let ended = tokio::time::timeout(time, async {
+            // A process that still writes must not be stopped by a full pipe.
+            while let Ok(Some(_)) = self.stdout.next_line().await {}
+            self.child.wait().await
+        });
+        if ended.await.is_err() {
+            self.kill();
+            let _ = self.child.wait().await;
+        }
+    }
+
+    /// Waits for the end of a process whose output has ended, killing what is left of it.
+    pub async fn reap(&mut self) -> String {
+        let ended = tokio::time::timeout(Duration::from_millis(200), self.child.wait()).await;
+        let status = match ended {
+            Ok(status) => status,
+            Err(_still_running) => {
+                self.kill();
+                self.child.wait().await
+            }
+        };
+        status.map_or_else(|error| error.to_string(), |status| status.to_string())
+    }
+
+    /// Whether the process ended because the launcher could not become the CLI.
+    #[must_use]
+    pub fn could_not_execute(&mut self) -> bool {
+        let status = self.child.try_wait().ok().flatten();
+        status.and_then(|status| status.code()) == Some(i32::from(launcher::CANNOT_EXECUTE))
+    }
+}
+
+impl Drop for CliProcess {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Reads a stream to its end and keeps the last [`STDERR_TAIL`] bytes.
+async fn keep_tail(mut stream: impl AsyncRead + Unpin, tail: Arc<Mutex<VecDeque<u8>>>) {
+    let mut buffer = [0_u8; 1024];
+    while let Ok(read @ 1..) = stream.read(&mut buffer).await {
+        let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+        tail.extend(&buffer[..read]);
+        let excess = tail.len().saturating_sub(STDERR_TAIL);
+        tail.drain(..excess);
+    }
+}

@@ -1,0 +1,132 @@
+//! Where processes come from.
+//!
+//! For now each turn gets a process that is started for it. A pool of warm ones takes this place later, behind the
+//! same call.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use tokio::sync::{OnceCell, Semaphore};
+
+use super::command_line::{self, CommandLine, Folders};
+use super::credential::Credential;
+use super::failure::TurnFailure;
+use super::features::{self, CliFeatures};
+use super::process::{self, CliProcess, Spawner};
+
+/// What every process has in common.
+#[derive(Debug, Clone)]
+pub struct ProcessSettings {
+    /// The CLI.
+    pub program: PathBuf,
+    /// A program that knows the launcher's subcommand: this one.
+    pub launcher: PathBuf,
+    /// Who is signed in.
+    pub credential: Credential,
+    /// The folder for what the CLI keeps.
+    pub state_dir: PathBuf,
+    /// Where the CLI finds Anthropic's API, if not at its own default.
+    pub base_url: Option<String>,
+    /// Variables of Couplet's own environment that the CLI gets too.
+    pub passed_through: Vec<(OsString, OsString)>,
+}
+
+/// Gives out processes.
+#[derive(Debug)]
+pub struct ProcessSupply {
+    settings: ProcessSettings,
+    folders: Folders,
+    spawner: Spawner,
+    /// Starts at a time: a start keeps a core busy for some 0.65 s, more at once only make each slower.
+    starts: Semaphore,
+    installed: OnceCell<Installed>,
+}
+
+/// What is known of the installed CLI.
+#[derive(Debug, Clone)]
+pub struct Installed {
+    /// Its version, as `2.1.329`.
+    pub version: String,
+    command_line: CommandLine,
+}
+
+impl ProcessSupply {
+    /// Makes the folders and the thread that processes are started from.
+    ///
+    /// # Errors
+    /// When a folder cannot be made or the thread cannot be started.
+    pub fn new(settings: ProcessSettings) -> std::io::Result<Self> {
+        let own = settings.state_dir.join("claude").join(settings.credential.folder_name());
+        let config = match &settings.credential {
+            Credential::ConfigDir(folder) => folder.clone(),
+            Credential::OauthToken(_) | Credential::ApiKey(_) => own.join("config"),
+        };
+        let folders = Folders { home: own.join("home"), config, work: settings.state_dir.join("empty") };
+        for folder in [&folders.home, &folders.config, &folders.work] {
+            make_private(folder)?;
+        }
+        let spawner = Spawner::start(settings.launcher.clone())?;
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Ok(Self { settings, folders, spawner, starts: Semaphore::new(cores), installed: OnceCell::new() })
+    }
+
+    /// A started process. The guard limits how many are being started at once and may be dropped when the process has
+    /// said its first word.
+    ///
+    /// # Errors
+    /// [`TurnFailure::Start`] when there is none to be had.
+    pub async fn take(&self) -> Result<(CliProcess, tokio::sync::SemaphorePermit<'_>), TurnFailure> {
+        let starting = self.starts.acquire().await.map_err(|_| TurnFailure::ShuttingDown)?;
+        let installed = self.installed().await?;
+        let process = self.spawner.spawn(&installed.command_line, &self.settings.credential).await;
+        let process = process.map_err(TurnFailure::Start)?;
+        tracing::debug!(pid = process.id(), "started a process of the Claude Code CLI");
+        Ok((process, starting))
+    }
+
+    /// What is known of the installed CLI, looked up once it is first needed.
+    ///
+    /// # Errors
+    /// [`TurnFailure::Start`] when the CLI does not answer; the next call looks again.
+    pub async fn installed(&self) -> Result<&Installed, TurnFailure> {
+        self.installed.get_or_try_init(|| self.look()).await.map_err(TurnFailure::Start)
+    }
+
+    async fn look(&self) -> std::io::Result<Installed> {
+        let program = &self.settings.program;
+        let said = |what: &'static str| async move {
+            let output = process::output_of(program, &[what]).await;
+            output.map_err(|error| {
+                std::io::Error::new(error.kind(), format!("`{} {what}`: {error}", program.display()))
+            })
+        };
+        let (version, help) = tokio::try_join!(said("--version"), said("--help"))?;
+        let version = features::version(&version).ok_or_else(|| {
+            std::io::Error::other(format!("{} is not the Claude Code CLI", program.display()))
+        })?;
+        let command_line = command_line::chat_process(
+            program,
+            CliFeatures::from_help(&help),
+            &self.folders,
+            self.settings.base_url.as_deref(),
+            &self.settings.passed_through,
+        );
+        tracing::info!(version, program = %program.display(), "found the Claude Code CLI");
+        Ok(Installed { version: version.to_owned(), command_line })
+    }
+
+    /// Removes the note that the CLI keeps of a running session, for a process that was killed and could not do so
+    /// itself. Ids of processes come back; their notes should not.
+    pub async fn forget(&self, process_id: i32) {
+        let note = self.folders.config.join("sessions").join(format!("{process_id}.json"));
+        let _ = tokio::fs::remove_file(note).await;
+    }
+}
+
+/// Makes a folder, with its parents, that only its owner may look into.
+fn make_private(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| {
+        std::io::Error::new(error.kind(), format!("the folder {} cannot be made: {error}", folder.display()))
+    })
+}

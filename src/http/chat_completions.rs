@@ -1,0 +1,97 @@
+//! `POST /v1/chat/completions`.
+
+use std::time::SystemTime;
+
+use axum::extract::{Request, State};
+use axum::http::header::{HeaderName, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use uuid::Uuid;
+
+use super::request_log::RequestLog;
+use super::{App, body, models, sse};
+use crate::claude::Answer;
+use crate::claude::answer::AnswerEvent;
+use crate::openai::chat_answer::ChatCompletion;
+use crate::openai::chat_request::{ChatRequest, Parsed};
+use crate::openai::error::ApiError;
+use crate::translate::chat_answer::{ChunkFold, ChunkWriter};
+use crate::translate::{chat_request, failure};
+
+/// Names the parameters of a request that were accepted but not honoured as they were.
+const IGNORED: HeaderName = HeaderName::from_static("x-couplet-ignored");
+
+/// The route.
+pub fn router() -> Router<App> {
+    Router::new().route("/chat/completions", post(create))
+}
+
+async fn create(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
+    let mut log = RequestLog::begin(&request);
+    let outcome = answer(&app, request, &mut log).await;
+    match outcome {
+        Ok(Answering { mut response, ignored }) => {
+            response.headers_mut().extend(ignored.map(|names| (IGNORED, names)));
+            Ok(response)
+        }
+        Err(error) => {
+            log.fail(error.code.unwrap_or(error.kind), error.status.as_u16());
+            Err(error)
+        }
+    }
+}
+
+struct Answering {
+    response: Response,
+    ignored: Option<HeaderValue>,
+}
+
+async fn answer(app: &App, request: Request, log: &mut RequestLog) -> Result<Answering, ApiError> {
+    let Parsed { request, mut ignored } = body::json::<ChatRequest>(request).await?;
+    let stream = request.stream.unwrap_or(false);
+    let include_usage =
+        request.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false);
+    let chat_request::Translated { mut turn, adjusted } = chat_request::turn(request)?;
+    ignored.extend(adjusted.into_iter().map(ToOwned::to_owned));
+    turn.model = models::resolve(app, &turn.model).await?;
+    log.asked(&turn.model, stream, &ignored);
+
+    let id = format!("chatcmpl-{}", Uuid::new_v4().simple());
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let answer = app.claude.answer(turn);
+    let response = if stream {
+        let writer = ChunkWriter::new(&id, now, include_usage);
+        sse::respond(answer, writer, std::mem::take(log)).await?
+    } else {
+        Json(fold(answer, ChunkWriter::new(&id, now, true), log).await?).into_response()
+    };
+    let ignored = HeaderValue::from_str(&ignored.join(", ")).ok().filter(|names| !names.is_empty());
+    Ok(Answering { response, ignored })
+}
+
+/// The whole answer: the fold of the chunks a stream would have had.
+async fn fold(
+    mut answer: Answer,
+    mut writer: ChunkWriter,
+    log: &mut RequestLog,
+) -> Result<ChatCompletion, ApiError> {
+    let mut fold = ChunkFold::default();
+    loop {
+        let event = answer.next().await.map_err(|error| {
+            log.cause(error.kind());
+            failure::api_error(&error, SystemTime::now())
+        })?;
+        log.event(&event);
+        let ended = matches!(event, AnswerEvent::Ended(_));
+        writer.on(event).into_iter().for_each(|chunk| fold.push(chunk));
+        if ended {
+            log.complete();
+            let incomplete = || {
+                let status = axum::http::StatusCode::BAD_GATEWAY;
+                ApiError::new(status, "server_error", "The answer was not complete.")
+            };
+            return fold.finish().ok_or_else(incomplete);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Who may come in: the checks before every route that did not opt out.
+
+use axum::extract::{Request, State};
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::App;
+use crate::openai::error::ApiError;
+
+/// Refuses calls by a wrong host name or from a foreign web page.
+///
+/// A page of another origin must not use a server on localhost: its requests carry its origin, and one that got here
+/// by making its own name point to loopback (DNS rebinding) carries that name as host. See CVE-2024-28224 and
+/// CVE-2025-49596 for the attack on other servers.
+pub async fn check_host_and_origin(State(app): State<App>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let host = headers
+        .get(HOST)
+        .map(|host| host.to_str().unwrap_or(""))
+        .or_else(|| request.uri().authority().map(|a| a.as_str()));
+    if !host_is_allowed(host, &app.http.allowed_hosts, app.http.keys.is_empty()) {
+        let message =
+            "This host name is not known to the server. Its operator can add it to COUPLET_ALLOWED_HOSTS.";
+        return forbidden("host_not_allowed", message);
+    }
+    let origin = headers.get(ORIGIN).map(|origin| origin.to_str().unwrap_or(""));
+    if !origin_is_allowed(origin, host, &app.http.allowed_origins) {
+        let message = "Web pages of this origin may not use the server. Its operator can add the origin to COUPLET_ALLOWED_ORIGINS.";
+        return forbidden("origin_not_allowed", message);
+    }
+    next.run(request).await
+}
+
+/// Refuses calls without one of the configured keys, in whichever form the key comes.
+pub async fn check_key(State(app): State<App>, request: Request, next: Next) -> Response {
+    let keys = &app.http.keys;
+    if keys.is_empty() {
+        return next.run(request).await;
+    }
+    match offered_key(request.headers()) {
+        Some(key) if keys.accept(key) => next.run(request).await,
+        offered => {
+            let message = match offered {
+                Some(_) => "The API key is not one of those in COUPLET_API_KEYS.",
+                None => "An API key is needed: `Authorization: Bearer <key>` or `x-api-key: <key>`.",
+            };
+            ApiError::new(StatusCode::UNAUTHORIZED, "authentication_error", message)
+                .with_code("invalid_api_key")
+                .into_response()
+        }
+    }
+}
+
+/// The key of a request, whichever header it comes in. Where both are there, the bearer counts.
+fn offered_key(headers: &HeaderMap) -> Option<&[u8]> {
+    let bearer = headers.get(AUTHORIZATION).map(|value| value.as_bytes()).and_then(|value| {
+        let (scheme, key) = value.split_at_checked(7)?;
+        scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
+    });
+    bearer.or_else(|| headers.get("x-api-key").map(|key| key.as_bytes().trim_ascii()))
+}
+
+/// Loopback's own names and the configured ones. With keys and without a list every name will do: who has the key may
+/// call the server as he likes.
+fn host_is_allowed(host: Option<&str>, allowed: &[String], keyless: bool) -> bool {
+    let Some(host) = host else { return !keyless && allowed.is_empty() };
+    let name = without_port(host);
+    let is_allowed =
+        allowed.iter().any(|known| known.eq_ignore_ascii_case(name) || known.eq_ignore_ascii_case(host));
+    is_loopback_name(name) || is_allowed || (!keyless && allowed.is_empty())
+}
+
+fn is_loopback_name(name: &str) -> bool {
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost")
+        || address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|c| c.is_ascii_digit()) && !name.ends_with(':') => name,
+        _ => host,
+    }
+}
+
+/// No origin (not a browser), the server's own, or a configured one.
+fn origin_is_allowed(origin: Option<&str>, host: Option<&str>, allowed: &[String]) -> bool {
+    let Some(origin) = origin else { return true };
+    let own = origin
+        .split_once("://")
+        .is_some_and(|(_, authority)| host.is_some_and(|h| h.eq_ignore_ascii_case(authority)));
+    own || allowed.iter().any(|known| known.trim_end_matches('/').eq_ignore_ascii_case(origin))
+}
+
+fn forbidden(code: &'static str, message: &'static str) -> Response {
+    ApiError::new(StatusCode::FORBIDDEN, "permission_error", message).with_code(code).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("localhost", true)]
+    #[case("LOCALHOST:8000", true)]
+    #[case("127.0.0.1:8000", true)]
+    #[case("127.1.2.3", true)]
+    #[case("[::1]:8000", true)]
+    #[case("[::1]", true)]
+    #[case("evil.example", false)]
+    #[case("localhost.evil.example", false)]
+    #[case("127.0.0.1.evil.example", false)]
+    #[case("evil.example:8000", false)]
+    #[case("192.168.1.4:8000", false)]
+    #[case("", false)]
+    fn without_keys_only_loopback_s_names_are_hosts(#[case] host: &str, #[case] allowed: bool) {
+        assert_eq!(host_is_allowed(Some(host), &[], true), allowed);
+    }
+
+    #[test]
+    fn configured_hosts_are_allowed_and_with_keys_every_host_unless_some_are_configured() {
+        let allowed = ["chat.example".to_owned()];
+        assert!(host_is_allowed(Some("chat.example:443"), &allowed, true));
+        assert!(!host_is_allowed(Some("other.example"), &allowed, false));
+        assert!(host_is_allowed(Some("other.example"), &[], false));
+        assert!(!host_is_allowed(None, &[], true));
+    }
+
+    #[rstest]
+    #[case(None, true)]
+    #[case(Some("http://localhost:8000"), true)]
+    #[case(Some("https://chat.example"), true)]
+    #[case(Some("https://evil.example"), false)]
+    #[case(Some("http://localhost:3000"), false)]
+    #[case(Some("null"), false)]
+    #[case(Some(""), false)]
+    fn origins_are_none_own_or_configured(#[case] origin: Option<&str>, #[case] allowed: bool) {
+        assert_eq!(
+            origin_is_allowed(origin, Some("localhost:8000"), &["https://chat.example/".to_owned()]),
+            allowed
+        );
+    }
+
+    #[rstest]
+    #[case(&[("authorization", "Bearer k")], Some("k"))]
+    #[case(&[("authorization", "bearer  k ")], Some("k"))]
+    #[case(&[("x-api-key", "k")], Some("k"))]
+    #[case(&[("authorization", "Bearer a"), ("x-api-key", "b")], Some("a"))]
+    #[case(&[("authorization", "Basic eDp5"), ("x-api-key", "b")], Some("b"))]
+    #[case(&[("authorization", "Bearer")], None)]
+    #[case(&[], None)]
+    fn a_key_is_found_in_both_headers(
+        #[case] headers: &[(&'static str, &'static str)],
+        #[case] key: Option<&str>,
+    ) {
+        let headers: HeaderMap = headers
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), axum::http::HeaderValue::from_static(value)))
+            .collect::<Vec<(axum::http::HeaderName, _)>>()
+            .into_iter()
+            .collect();
+        assert_eq!(offered_key(&headers), key.map(str::as_bytes));
+    }
+}

@@ -1,0 +1,56 @@
+//! `/health`: for people, process managers and load balancers. Open to all; tells nothing of users or prompts.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::json;
+
+use super::App;
+use crate::claude::session::unknown_frames;
+
+/// The routes; they opt out of the key.
+pub fn router() -> Router<App> {
+    Router::new()
+        .route("/health", get(health))
+        .route("/health/live", get(live))
+        .route("/health/ready", get(ready))
+}
+
+/// What the server is and how it is doing.
+async fn health(State(app): State<App>) -> Response {
+    let (status, reason) = state(&app).await;
+    let body = json!({
+        "status": if status == StatusCode::OK { "ok" } else { "unavailable" },
+        "reason": reason,
+        "mode": "live",
+        "version": env!("CARGO_PKG_VERSION"),
+        "claude_cli_version": app.claude.cli_version().await.ok(),
+        "free_places": app.claude.free_places(),
+        "unknown_frames": unknown_frames(),
+    });
+    (status, Json(body)).into_response()
+}
+
+/// Whether the process works at all.
+async fn live() -> Json<serde_json::Value> {
+    Json(json!({"status": "ok"}))
+}
+
+/// Whether requests should be sent here.
+async fn ready(State(app): State<App>) -> Response {
+    let (status, reason) = state(&app).await;
+    let word = if status == StatusCode::OK { "ok" } else { "unavailable" };
+    (status, Json(json!({"status": word, "reason": reason}))).into_response()
+}
+
+async fn state(app: &App) -> (StatusCode, Option<String>) {
+    if app.claude.is_draining() {
+        return (StatusCode::SERVICE_UNAVAILABLE, Some("the server is shutting down".to_owned()));
+    }
+    match app.claude.cli_version().await {
+        Ok(_) => (StatusCode::OK, None),
+        Err(failure) => (StatusCode::SERVICE_UNAVAILABLE, Some(failure.to_string())),
+    }
+}

@@ -1,0 +1,53 @@
+//! The keys that let a client in.
+
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConstantTimeEq};
+
+/// The accepted keys, kept as hashes.
+#[derive(Debug, Clone, Default)]
+pub struct ApiKeys {
+    hashes: Vec<[u8; 32]>,
+}
+
+impl ApiKeys {
+    /// Keeps the hashes of `keys`.
+    #[must_use]
+    pub fn from_secrets(keys: impl IntoIterator<Item = SecretString>) -> Self {
+        Self { hashes: keys.into_iter().map(|key| hash(key.expose_secret().as_bytes())).collect() }
+    }
+
+    /// Whether no key is configured; then any key, or none, is accepted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.hashes.is_empty()
+    }
+
+    /// Whether `key` is one of them. Takes the same time for each key of a length, right or wrong.
+    #[must_use]
+    pub fn accept(&self, key: &[u8]) -> bool {
+        let offered = hash(key);
+        let found = self.hashes.iter().fold(Choice::from(0), |found, known| found | known.ct_eq(&offered));
+        found.into()
+    }
+}
+
+fn hash(key: &[u8]) -> [u8; 32] {
+    Sha256::digest(key).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_configured_keys_are_accepted() {
+        let keys = ApiKeys::from_secrets(["alpha".into(), "beta".into()]);
+        assert!(keys.accept(b"alpha") && keys.accept(b"beta"));
+        for wrong in ["", "alph", "alpha ", "ALPHA", "alphabeta"] {
+            assert!(!keys.accept(wrong.as_bytes()), "{wrong}");
+        }
+        assert!(!ApiKeys::default().accept(b""));
+        assert!(!format!("{keys:?}").contains("alpha"));
+    }
+}

@@ -1,0 +1,106 @@
+//! The HTTP side: routes, who may come in, server-sent events.
+//!
+//! - [`chat_completions`], [`models`], [`health`]: each module owns its routes.
+//! - [`guard`], [`keys`]: the checks before them. A route without a check must opt out by name in [`router`].
+//! - [`body`], [`sse`], [`reply`]: bodies in, streams and errors out.
+//! - [`server`]: connections.
+
+pub mod body;
+pub mod chat_completions;
+pub mod guard;
+pub mod health;
+pub mod keys;
+pub mod models;
+pub mod reply;
+pub mod request_log;
+pub mod server;
+pub mod sse;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::Method;
+use axum::http::header::{HeaderName, HeaderValue};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
+
+use crate::claude::Claude;
+use crate::translate::models::Aliases;
+use keys::ApiKeys;
+
+/// The id of a request, in its log line and its response.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// How long the server took, in milliseconds, until the headers.
+const PROCESSING_MS: HeaderName = HeaderName::from_static("openai-processing-ms");
+
+/// Who may come in, and how requests are served.
+#[derive(Debug, Clone, Default)]
+pub struct HttpSettings {
+    /// The accepted keys; none means any, on loopback only.
+    pub keys: ApiKeys,
+    /// Host names beside loopback's.
+    pub allowed_hosts: Vec<String>,
+    /// Origins of web pages.
+    pub allowed_origins: Vec<String>,
+    /// The operator's names for models.
+    pub aliases: Aliases,
+}
+
+/// What every handler can reach. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// The model.
+    pub claude: Claude,
+    /// The settings.
+    pub http: Arc<HttpSettings>,
+}
+
+/// All routes behind one stack of layers.
+pub fn router(app: App) -> Router {
+    let api = Router::new().merge(chat_completions::router()).merge(models::router());
+    // `/v1` is the documented prefix; some clients leave it out of their base URL.
+    let guarded = Router::new()
+        .nest("/v1", api.clone())
+        .merge(api)
+        .fallback(reply::unknown_path)
+        .layer(from_fn_with_state(app.clone(), guard::check_key));
+    let open = health::router();
+
+    // Outermost first: what is above sees a request earlier and its response later.
+    let layers = ServiceBuilder::new()
+        .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
+        .layer(PropagateRequestIdLayer::new(REQUEST_ID))
+        .layer(from_fn(tell_processing_time))
+        .layer(CatchPanicLayer::custom(reply::after_panic))
+        .layer(cors(&app.http.allowed_origins))
+        .layer(from_fn_with_state(app.clone(), guard::check_host_and_origin));
+    guarded.merge(open).method_not_allowed_fallback(reply::wrong_method).layer(layers).with_state(app)
+}
+
+/// Lets the pages of configured origins in. No origin is allowed by default, and never all.
+fn cors(origins: &[String]) -> CorsLayer {
+    let origins =
+        origins.iter().filter_map(|origin| HeaderValue::from_str(origin.trim_end_matches('/')).ok());
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods([Method::GET, Method::POST])
+        // SDKs in browsers send headers of their own (`x-stainless-…`).
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([REQUEST_ID, PROCESSING_MS])
+        .max_age(Duration::from_secs(600))
+}
+
+async fn tell_processing_time(request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let mut response = next.run(request).await;
+    let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    response.headers_mut().insert(PROCESSING_MS, HeaderValue::from(milliseconds));
+    response
+}

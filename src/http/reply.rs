@@ -1,0 +1,62 @@
+//! Errors as responses.
+
+use std::any::Any;
+use std::time::Duration;
+
+use axum::Json;
+use axum::http::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+
+use crate::openai::error::ApiError;
+
+/// Tells the SDKs whether to repeat a request, above what they make of its status.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// The wait in milliseconds; read by the SDKs before `retry-after`.
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body())).into_response();
+        let headers = response.headers_mut();
+        if !self.retry_can_help {
+            headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+        }
+        if let Some(after) = self.retry_after {
+            // Rounded up: a client that comes a little too early is sent away once more.
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+            headers
+                .insert(RETRY_AFTER_MS, HeaderValue::from(Duration::from_secs(seconds).as_millis() as u64));
+        }
+        response
+    }
+}
+
+/// For paths that do not exist.
+pub async fn unknown_path(method: Method, uri: Uri) -> ApiError {
+    let message = format!(
+        "Unknown endpoint: {method} {}. Couplet serves /v1/chat/completions, /v1/models and /health.",
+        uri.path()
+    );
+    ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", message).with_code("unsupported_endpoint")
+}
+
+/// For methods that a path does not have.
+pub async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    let message = format!("{} does not take {method}.", uri.path());
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", message)
+        .with_code("method_not_allowed")
+}
+
+/// For a defect of Couplet that made a handler panic.
+#[must_use]
+pub fn after_panic(panic: Box<dyn Any + Send>) -> Response {
+    let message = panic.downcast_ref::<String>().map(String::as_str);
+    let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
+    tracing::error!(message, "a request handler panicked; this is a defect of Couplet");
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "Couplet itself failed. See its log.")
+        .with_code("internal_error")
+        .into_response()
+}

@@ -1,0 +1,63 @@
+//! Connections: accepting, serving and closing them.
+
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long a client may take to send a request's head, and how long an idle connection is kept. `axum::serve` sets no
+/// timer, which leaves hyper's own limit without effect; a few slow clients could then hold all connections.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long to wait when no connection can be accepted (no descriptors left).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long open connections may take to send the end of their last response once the server stops.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Serves connections until `stop`, then lets the open ones end.
+pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+    let connections = GracefulShutdown::new();
+    let tasks = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _address)) => serve_connection(stream, &router, &connections, &tasks),
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    if tokio::time::timeout(LAST_WORDS, connections.shutdown()).await.is_err() {
+        tracing::warn!("some connections were closed in the middle of a response");
+    }
+    tasks.close();
+}
+
+fn serve_connection(stream: TcpStream, router: &Router, connections: &GracefulShutdown, tasks: &TaskTracker) {
+    // Each event of a stream goes out at once.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY could not be set");
+    }
+    let service = TowerToHyperService::new(router.clone());
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    let connection = connections.watch(connection);
+    tasks.spawn(async move {
+        // A client that breaks its connection is no event worth a line.
+        let _ = connection.await;
+    });
+}

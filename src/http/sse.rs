@@ -1,0 +1,138 @@
+//! An answer as server-sent events.
+
+use std::convert::Infallible;
+use std::time::{Duration, SystemTime};
+
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::stream::{self, Stream};
+use serde::Serialize;
+
+use super::request_log::RequestLog;
+use crate::claude::Answer;
+use crate::claude::answer::AnswerEvent;
+use crate::claude::failure::TurnFailure;
+use crate::openai::error::ApiError;
+use crate::translate::chat_answer::ChunkWriter;
+use crate::translate::failure;
+
+/// How long the headers are held back for the model to begin: until then a failure gets a status of its own.
+const HOLD_BACK: Duration = Duration::from_secs(15);
+
+/// How long a stream is silent before a comment shows that it lives. A comment, because named events become broken
+/// chunks in some clients.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// The comment.
+const COMMENT: &[u8] = b": keep-alive\n\n";
+
+/// The end of a stream whose answer is complete.
+const DONE: &[u8] = b"data: [DONE]\n\n";
+
+/// Tells reverse proxies such as nginx to pass each event on at once.
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// Answers with a stream, or with an error if the turn fails before the model begins.
+///
+/// # Errors
+/// The failure of the turn, while no headers are sent.
+pub async fn respond(
+    mut answer: Answer,
+    writer: ChunkWriter,
+    mut log: RequestLog,
+) -> Result<Response, ApiError> {
+    let first = match tokio::time::timeout(HOLD_BACK, answer.next()).await {
+        Ok(Ok(event)) => Some(event),
+        Ok(Err(error)) => {
+            let api_error = failure::api_error(&error, SystemTime::now());
+            log.cause(error.kind());
+            log.fail(api_error.code.unwrap_or(api_error.kind), api_error.status.as_u16());
+            return Err(api_error);
+        }
+        Err(_still_silent) => None,
+    };
+    let stream = EventStream { answer, writer, log, first, ended: false };
+    let mut response = Response::new(Body::from_stream(stream.into_stream()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+/// A stream under way. Dropped with the connection, it drops the answer, which interrupts the model.
+struct EventStream {
+    answer: Answer,
+    writer: ChunkWriter,
+    log: RequestLog,
+    /// The event that was waited for before the headers were sent.
+    first: Option<AnswerEvent>,
+    ended: bool,
+}
+
+impl EventStream {
+    fn into_stream(self) -> impl Stream<Item = Result<Bytes, Infallible>> {
+        stream::unfold(self, |mut stream| async move {
+            let bytes = stream.next_bytes().await?;
+            Some((Ok(bytes), stream))
+        })
+    }
+
+    /// The bytes of the next event; a comment when it does not come for a while; `None` at the end.
+    async fn next_bytes(&mut self) -> Option<Bytes> {
+        if self.ended {
+            return None;
+        }
+        let event = match self.first.take() {
+            Some(event) => Ok(event),
+            None => match tokio::time::timeout(KEEP_ALIVE, self.answer.next()).await {
+                Ok(event) => event,
+                Err(_silent) => return Some(Bytes::from_static(COMMENT)),
+            },
+        };
+        Some(match event {
+            Ok(event) => self.write(event),
+            Err(error) => self.fail(&error),
+        })
+    }
+
+    fn write(&mut self, event: AnswerEvent) -> Bytes {
+        self.log.event(&event);
+        self.ended = matches!(event, AnswerEvent::Ended(_));
+        let mut bytes = Vec::with_capacity(512);
+        for chunk in self.writer.on(event) {
+            write_data(&mut bytes, &chunk);
+        }
+        if self.ended {
+            self.log.complete();
+            bytes.extend_from_slice(DONE);
+        }
+        bytes.into()
+    }
+
+    /// The error frame that ends a broken stream: without `choices`, and no `[DONE]` after it, so that both SDKs raise
+    /// an error instead of taking what came so far for the answer.
+    fn fail(&mut self, error: &TurnFailure) -> Bytes {
+        self.ended = true;
+        let api_error = failure::api_error(error, SystemTime::now());
+        self.log.cause(error.kind());
+        self.log.fail(api_error.code.unwrap_or(api_error.kind), 200);
+        let mut bytes = Vec::new();
+        write_data(&mut bytes, &api_error.body());
+        bytes.into()
+    }
+}
+
+fn write_data(bytes: &mut Vec<u8>, data: &impl Serialize) {
+    let before = bytes.len();
+    bytes.extend_from_slice(b"data: ");
+    if let Err(error) = serde_json::to_writer(&mut *bytes, data) {
+        // Cannot happen for these types; a chunk that is left out would show in tests at once.
+        tracing::error!(%error, "a chunk could not be written");
+        bytes.truncate(before);
+        return;
+    }
+    bytes.extend_from_slice(b"\n\n");
+}

@@ -1,0 +1,106 @@
+//! What `POST /v1/chat/completions` answers: chunks of a stream, or their fold.
+//!
+//! The types are Couplet's own because clients read `reasoning_content`, and because `content`, `refusal`, `logprobs`
+//! and (when asked for) `usage` must be present even when they are null.
+
+use std::sync::Arc;
+
+use async_openai::types::chat::{CompletionUsage, FinishReason, Role};
+use serde::Serialize;
+
+/// What all chunks of one answer, and the answer itself, have in common.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AnswerHead {
+    /// `chatcmpl-…`, the same in every chunk.
+    pub id: Arc<str>,
+    /// `chat.completion.chunk` or `chat.completion`.
+    pub object: &'static str,
+    /// Unix time in seconds, the same in every chunk.
+    pub created: u64,
+    /// The model that answers, as it names itself.
+    pub model: Arc<str>,
+    /// The program behind the answer.
+    pub system_fingerprint: &'static str,
+}
+
+/// One chunk of a streamed answer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ChatChunk {
+    /// What all chunks share.
+    #[serde(flatten)]
+    pub head: AnswerHead,
+    /// One choice, or none in the chunk that tells the usage.
+    pub choices: Vec<ChunkChoice>,
+    /// Absent unless asked for; then null in every chunk but the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Option<CompletionUsage>>,
+}
+
+/// The choice of a chunk.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ChunkChoice {
+    /// Which of the answers (always 0).
+    pub index: u32,
+    /// What is new.
+    pub delta: Delta,
+    /// Why the answer ended, in its last chunk.
+    pub finish_reason: Option<FinishReason>,
+    /// Always null: Claude gives no probabilities.
+    pub logprobs: Option<()>,
+}
+
+/// What a chunk adds to the message.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Delta {
+    /// `assistant`, once per stream: openai-python joins repeated ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// A piece of the answer's text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+    /// A piece of the summary of the model's thinking.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<String>,
+    /// Why the model declined.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
+}
+
+/// A whole answer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ChatCompletion {
+    /// Id, time and model.
+    #[serde(flatten)]
+    pub head: AnswerHead,
+    /// The answers (one).
+    pub choices: Vec<Choice>,
+    /// The tokens used.
+    pub usage: CompletionUsage,
+}
+
+/// One answer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Choice {
+    /// Which of the answers.
+    pub index: u32,
+    /// What the model said.
+    pub message: AnswerMessage,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// Always null.
+    pub logprobs: Option<()>,
+}
+
+/// The message of an answer. `content` and `refusal` are always present.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AnswerMessage {
+    /// `assistant`.
+    pub role: Role,
+    /// The text; null where there is none.
+    pub content: Option<String>,
+    /// Why the model declined, where it did.
+    pub refusal: Option<String>,
+    /// The summary of the model's thinking, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<String>,
+}

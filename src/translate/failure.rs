@@ -1,0 +1,171 @@
+//! The one table that turns a failed turn into an error of OpenAI's API.
+
+use std::time::{Duration, SystemTime};
+
+use axum::http::StatusCode;
+
+use crate::claude::failure::{ApiFailureKind, TurnFailure};
+use crate::openai::error::ApiError;
+
+/// What a client should wait where the reason will pass soon.
+const SOON: Duration = Duration::from_secs(2);
+
+/// What the client reads about a failed turn. `now` is for the time until a usage limit is lifted.
+#[must_use]
+pub fn api_error(failure: &TurnFailure, now: SystemTime) -> ApiError {
+    let server = |status, message: String| ApiError::new(status, "server_error", message);
+    match failure {
+        TurnFailure::Start(_) => server(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!(
+                "{failure}. The server's operator should check CLAUDE_CLI_PATH and the server's resources."
+            ),
+        )
+        .with_code("cli_unavailable")
+        .worth_a_retry(Some(SOON)),
+        TurnFailure::Busy => ApiError::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate_limit_error",
+            "The server is busy with other requests. Try again shortly.",
+        )
+        .with_code("rate_limit_exceeded")
+        .worth_a_retry(Some(SOON)),
+        TurnFailure::ShuttingDown => {
+            server(StatusCode::SERVICE_UNAVAILABLE, "The server is shutting down.".to_owned())
+                .with_code("shutting_down")
+                .worth_a_retry(Some(SOON))
+        }
+        TurnFailure::FirstFrameTimeout { .. }
+        | TurnFailure::IdleTimeout { .. }
+        | TurnFailure::TotalTimeout { .. }
+        | TurnFailure::SlowReader { .. } => {
+            server(StatusCode::GATEWAY_TIMEOUT, sentence(&failure.to_string())).with_code("timeout")
+        }
+        TurnFailure::Crashed { .. } | TurnFailure::BrokenOff => {
+            server(StatusCode::BAD_GATEWAY, sentence(&failure.to_string()))
+                .with_code("upstream_broken")
+                .worth_a_retry(None)
+        }
+        TurnFailure::Protocol(_) => {
+            server(StatusCode::BAD_GATEWAY, sentence(&failure.to_string())).with_code("upstream_unexpected")
+        }
+        TurnFailure::UsageLimit { resets_at, sentence } => {
+            let after = resets_at.and_then(|at| at.duration_since(now).ok());
+            let message =
+                format!("{sentence}. The limit is that of the Claude subscription behind this server.");
+            ApiError::new(StatusCode::TOO_MANY_REQUESTS, "insufficient_quota", message)
+                .with_code("insufficient_quota")
+                // A wait of hours is told truly: SDKs do not retry when it is longer than two minutes.
+                .worth_a_retry(after)
+        }
+        TurnFailure::Api { kind, sentence, .. } => of_the_api(*kind, sentence),
+    }
+}
+
+fn of_the_api(kind: ApiFailureKind, sentence: &str) -> ApiError {
+    let invalid = |status| ApiError::new(status, "invalid_request_error", sentence);
+    let server = |status| ApiError::new(status, "server_error", sentence);
+    match kind {
+        ApiFailureKind::Authentication => ApiError::new(
+            StatusCode::UNAUTHORIZED,
+            "authentication_error",
+            format!(
+                "Couplet's own sign-in to Claude failed: {sentence}. Make a new token with `claude setup-token`, set it \
+                 as CLAUDE_CODE_OAUTH_TOKEN and restart Couplet."
+            ),
+        )
+        .with_code("invalid_api_key"),
+        ApiFailureKind::Permission => {
+            ApiError::new(StatusCode::FORBIDDEN, "permission_error", sentence).with_code("permission_denied")
+        }
+        ApiFailureKind::ModelNotFound => {
+            invalid(StatusCode::NOT_FOUND).with_code("model_not_found").with_param("model")
+        }
+        ApiFailureKind::PromptTooLong => {
+            invalid(StatusCode::BAD_REQUEST).with_code("context_length_exceeded").with_param("messages")
+        }
+        ApiFailureKind::RequestTooLarge => {
+            invalid(StatusCode::PAYLOAD_TOO_LARGE).with_code("request_too_large").with_param("messages")
+        }
+        ApiFailureKind::InvalidRequest => invalid(StatusCode::BAD_REQUEST),
+        ApiFailureKind::RateLimited => {
+            ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", sentence)
+                .with_code("rate_limit_exceeded")
+                .worth_a_retry(Some(SOON))
+        }
+        ApiFailureKind::Overloaded => server(StatusCode::SERVICE_UNAVAILABLE)
+            .with_code("overloaded")
+            .worth_a_retry(Some(SOON)),
+        ApiFailureKind::Unreachable => {
+            server(StatusCode::BAD_GATEWAY).with_code("upstream_unreachable").worth_a_retry(None)
+        }
+        ApiFailureKind::Server => {
+            server(StatusCode::INTERNAL_SERVER_ERROR).with_code("upstream_error").worth_a_retry(None)
+        }
+    }
+}
+
+/// A message as a sentence: capital first, full stop last.
+fn sentence(message: &str) -> String {
+    let mut letters = message.chars();
+    let first = letters.next().map(char::to_uppercase).into_iter().flatten();
+    let mut sentence: String = first.chain(letters).collect();
+    if !sentence.ends_with('.') {
+        sentence.push('.');
+    }
+    sentence
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn api(kind: ApiFailureKind) -> TurnFailure {
+        TurnFailure::Api { status: None, kind, sentence: "says the CLI".to_owned() }
+    }
+
+    #[test]
+    fn every_failure_has_its_error() {
+        let now = SystemTime::UNIX_EPOCH;
+        let failures = [
+            TurnFailure::Start(std::io::Error::other("no such file")),
+            TurnFailure::Busy,
+            TurnFailure::ShuttingDown,
+            TurnFailure::FirstFrameTimeout { seconds: 120 },
+            TurnFailure::IdleTimeout { seconds: 300 },
+            TurnFailure::TotalTimeout { seconds: 1800 },
+            TurnFailure::SlowReader { seconds: 300 },
+            TurnFailure::Crashed { status: "exit status: 1".to_owned() },
+            TurnFailure::Protocol("odd".to_owned()),
+            TurnFailure::BrokenOff,
+            TurnFailure::UsageLimit {
+                resets_at: Some(now + Duration::from_secs(5000)),
+                sentence: "used up".to_owned(),
+            },
+            TurnFailure::UsageLimit { resets_at: None, sentence: "used up".to_owned() },
+            api(ApiFailureKind::Authentication),
+            api(ApiFailureKind::Permission),
+            api(ApiFailureKind::ModelNotFound),
+            api(ApiFailureKind::PromptTooLong),
+            api(ApiFailureKind::RequestTooLarge),
+            api(ApiFailureKind::InvalidRequest),
+            api(ApiFailureKind::RateLimited),
+            api(ApiFailureKind::Overloaded),
+            api(ApiFailureKind::Unreachable),
+            api(ApiFailureKind::Server),
+        ];
+        let rows: Vec<String> = failures
+            .iter()
+            .map(|failure| {
+                let error = api_error(failure, now);
+                let ApiError { status, kind, code, param, message, retry_after, retry_can_help } = error;
+                format!(
+                    "{}: {} {kind} {code:?} param {param:?} retry {retry_can_help} after {retry_after:?}\n    {message}",
+                    failure.kind(),
+                    status.as_u16()
+                )
+            })
+            .collect();
+        insta::assert_snapshot!(rows.join("\n"));
+    }
+}

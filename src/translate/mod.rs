@@ -1,0 +1,12 @@
+//! Pure translation between OpenAI's wire and the neutral middle: no I/O, no clock, no randomness.
+//!
+//! - [`chat_request`]: a chat completion request → a [`Turn`](crate::turn::Turn).
+//! - [`chat_answer`]: events of an answer → chat chunks, and their fold into one answer.
+//! - [`failure`]: the one table that turns a failed turn into an error of the API.
+//! - [`models`]: the CLI's list of models → OpenAI's, and which model a name means.
+
+pub mod chat_answer;
+pub mod chat_request;
+pub mod failure;
+mod history;
+pub mod models;

@@ -1,0 +1,126 @@
+//! The CLI's list of models becomes OpenAI's; a name becomes a model.
+
+use std::collections::BTreeMap;
+
+use crate::claude::catalog::{CliModel, ModelSizes};
+use crate::openai::model::Model;
+
+/// Names of the operator's own for models, as `gpt-4o` → `sonnet`.
+pub type Aliases = BTreeMap<String, String>;
+
+/// When the models were made is not known; clients want a number all the same. It is the day of the first release of
+/// the Claude Code CLI that Couplet supports, 2026-06-01.
+const CREATED: u32 = 1_780_272_000;
+
+/// The models of `/v1/models`: full ids, the CLI's aliases, the operator's aliases; each id once.
+#[must_use]
+pub fn listed(
+    models: &[CliModel],
+    aliases: &Aliases,
+    sizes: impl Fn(&str) -> Option<ModelSizes>,
+) -> Vec<Model> {
+    let mut listed: Vec<Model> = Vec::new();
+    let mut add = |id: &str, full_id: &str, name: &str, owner: &str| {
+        if listed.iter().any(|model| model.base.id == id) {
+            return;
+        }
+        let sizes = sizes(full_id);
+        listed.push(Model {
+            base: async_openai::types::models::Model {
+                id: id.to_owned(),
+                object: "model".to_owned(),
+                created: CREATED,
+                owned_by: owner.to_owned(),
+                shutdown_date: None,
+            },
+            name: name.to_owned(),
+            context_length: sizes.map(|sizes| sizes.context_window),
+            max_output_tokens: sizes.map(|sizes| sizes.max_output_tokens),
+        });
+    };
+    let full_id = |model: &CliModel| model.resolved_model.clone().unwrap_or_else(|| model.value.clone());
+    for model in models.iter().filter(|model| model.value != DEFAULT) {
+        add(&full_id(model), &full_id(model), &full_id(model), "anthropic");
+    }
+    for model in models {
+        let name = model.display_name.as_deref().unwrap_or(&model.value);
+        add(&full_id(model), &full_id(model), &full_id(model), "anthropic");
+        add(&model.value, &full_id(model), name, "anthropic");
+    }
+    for (alias, target) in aliases {
+        let full_id =
+            models.iter().find(|model| &model.value == target).map_or_else(|| target.clone(), full_id);
+        add(alias, &full_id, alias, "couplet");
+    }
+    listed
+}
+
+/// The CLI's name for the model it would take by itself.
+const DEFAULT: &str = "default";
+
+/// What the operator's aliases make of a name.
+#[must_use]
+pub fn without_alias<'a>(name: &'a str, aliases: &'a Aliases) -> &'a str {
+    aliases.get(name).map_or(name, String::as_str)
+}
+
+/// Whether a name needs no look at the CLI's list: full ids pass through even when they are not listed.
+#[must_use]
+pub fn passes_unlisted(name: &str) -> bool {
+    name.starts_with("claude-")
+}
+
+/// Whether the CLI's list has a model of that name or full id.
+#[must_use]
+pub fn is_listed(name: &str, models: &[CliModel]) -> bool {
+    models.iter().any(|model| model.value == name || model.resolved_model.as_deref() == Some(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(value: &str, resolved: &str) -> CliModel {
+        CliModel {
+            value: value.to_owned(),
+            resolved_model: Some(resolved.to_owned()),
+            display_name: Some(value.to_uppercase()),
+        }
+    }
+
+    #[test]
+    fn full_ids_aliases_and_the_operator_s_names_are_listed_once_each() {
+        let models =
+            [model("default", "claude-s-5"), model("sonnet", "claude-s-5"), model("haiku", "claude-h-5")];
+        let aliases = Aliases::from([
+            ("gpt-4o".to_owned(), "sonnet".to_owned()),
+            ("haiku".to_owned(), "claude-h-5".to_owned()),
+        ]);
+        let sizes =
+            |id: &str| (id == "claude-s-5").then_some(ModelSizes { context_window: 9, max_output_tokens: 4 });
+        let listed = listed(&models, &aliases, sizes);
+        let shown: Vec<_> =
+            listed.iter().map(|m| (m.base.id.as_str(), m.base.owned_by.as_str(), m.context_length)).collect();
+        assert_eq!(
+            shown,
+            [
+                ("claude-s-5", "anthropic", Some(9)),
+                ("claude-h-5", "anthropic", None),
+                ("default", "anthropic", Some(9)),
+                ("sonnet", "anthropic", Some(9)),
+                ("haiku", "anthropic", None),
+                ("gpt-4o", "couplet", Some(9)),
+            ]
+        );
+    }
+
+    #[test]
+    fn names_are_found_by_alias_and_full_id() {
+        let models = [model("sonnet", "claude-s-5")];
+        assert!(is_listed("sonnet", &models) && is_listed("claude-s-5", &models));
+        assert!(!is_listed("gpt-4o", &models));
+        assert!(passes_unlisted("claude-x-9") && !passes_unlisted("gpt-4o"));
+        let aliases = Aliases::from([("gpt-4o".to_owned(), "sonnet".to_owned())]);
+        assert_eq!((without_alias("gpt-4o", &aliases), without_alias("opus", &aliases)), ("sonnet", "opus"));
+    }
+}
