@@ -21,7 +21,7 @@ use crate::translate::models::Aliases;
 /// see.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServeArguments {
-    /// Address to listen on; beyond loopback only with COUPLET_API_KEYS.
+    /// Address to listen on; beyond loopback only with `COUPLET_API_KEYS`.
     #[arg(long, env = "HOST", default_value = "127.0.0.1")]
     pub host: IpAddr,
     /// Port to listen on; 0 takes a free one.
@@ -42,7 +42,7 @@ pub struct ServeArguments {
     /// Host names the server may be called by, beside loopback's own.
     #[arg(long, env = "COUPLET_ALLOWED_HOSTS", value_delimiter = ',')]
     pub allowed_hosts: Vec<String>,
-    /// Origins of web pages that may use the server, as https://chat.example.org.
+    /// Origins of web pages that may use the server, as <https://chat.example.org>.
     #[arg(long, env = "COUPLET_ALLOWED_ORIGINS", value_delimiter = ',')]
     pub allowed_origins: Vec<String>,
     /// Answers at once; each needs a process of about 180 MB.
@@ -95,9 +95,8 @@ impl Config {
         arguments: ServeArguments,
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, ConfigError> {
-        let keys = ApiKeys::from_secrets(
-            list(&secret(&variable, "COUPLET_API_KEYS")?).iter().map(|key| key.as_str().into()),
-        );
+        let keys = secret(&variable, "COUPLET_API_KEYS")?.unwrap_or_default();
+        let keys = ApiKeys::from_secrets(list(&keys).map(SecretString::from));
         if keys.is_empty() && !arguments.host.is_loopback() {
             return Err(ConfigError(format!(
                 "Refusing to listen on {} without keys: anyone who can reach it could use your Claude account. Set \
@@ -175,10 +174,9 @@ fn alias(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// The parts of a comma-separated list that hold something.
-fn list(text: &Option<String>) -> Vec<String> {
-    let parts = text.iter().flat_map(|text| text.split([',', '\n']));
-    parts.map(str::trim).filter(|part| !part.is_empty()).map(ToOwned::to_owned).collect()
+/// The parts of a list, separated by commas or lines, that hold something.
+fn list(text: &str) -> impl Iterator<Item = &str> {
+    text.split([',', '\n']).map(str::trim).filter(|part| !part.is_empty())
 }
 
 /// A secret, from the variable itself or from the file that `<name>_FILE` names.

@@ -85,20 +85,31 @@ pub enum Progress {
 pub struct AnswerReader {
     /// Ids of the messages that were streamed.
     streamed: Vec<String>,
+    /// Whether the client was told that the model began.
     started: bool,
     /// Whether a piece of the answer was passed on.
     shown: bool,
-    /// Whether the current message has text so far.
-    has_text: bool,
-    /// Set when a message ended without a reason: its connection broke, and the CLI may try again.
-    broken: bool,
-    stop_reason: Option<StopReason>,
+    message: Message,
     before: Usage,
     current: Usage,
     /// The CLI's word for the error of a message that it made up.
     error: Option<String>,
     limit: Option<RateLimit>,
     model_usage: serde_json::Map<String, serde_json::Value>,
+}
+
+/// The state of the current message.
+#[derive(Debug, Default)]
+enum Message {
+    /// None has begun.
+    #[default]
+    None,
+    /// It is being streamed.
+    Open { has_text: bool },
+    /// The model ended it.
+    Ended(StopReason),
+    /// It stopped without a reason: its connection broke. The CLI may ask again.
+    Broken,
 }
 
 impl AnswerReader {
@@ -128,26 +139,10 @@ impl AnswerReader {
 
     fn on_event(&mut self, event: Event<'_>) -> Result<Progress, TurnFailure> {
         match event {
-            Event::MessageStart { id, model, usage } => {
-                if let Some(reason) = self.stop_reason.take() {
-                    // The model had ended; this is a turn that the CLI added by itself.
-                    return Ok(Progress::CompleteAndStop(AnswerEnd { reason, usage: self.total() }));
-                }
-                if self.broken && self.shown {
-                    // The CLI repeats the request; the client has already read a part of the first attempt.
-                    return Err(TurnFailure::BrokenOff);
-                }
-                self.broken = false;
-                self.has_text = false;
-                self.streamed.push(id.into_owned());
-                self.before = self.total();
-                self.current = Usage::default();
-                self.current.update(usage);
-                Ok(self.start(&model).map_or(Progress::Silent, Progress::Event))
-            }
+            Event::MessageStart { id, model, usage } => self.on_start(id.into_owned(), &model, usage),
             Event::Text(text) => {
                 self.shown = true;
-                self.has_text = true;
+                self.message = Message::Open { has_text: true };
                 Ok(Progress::Event(AnswerEvent::Text(text.into_owned())))
             }
             Event::Thinking(text) if text.is_empty() => Ok(Progress::Silent),
@@ -157,24 +152,42 @@ impl AnswerReader {
             }
             Event::MessageDelta { stop_reason, usage } => {
                 self.current.update(usage);
-                let Some(reason) = stop_reason.map(|reason| StopReason::from(&*reason)) else {
-                    return Ok(Progress::Silent);
-                };
-                let cut =
-                    matches!(reason, StopReason::MaxTokens | StopReason::ContextWindow | StopReason::Refusal);
-                // An answer without text is asked for again, with a remark of the CLI's own.
-                if cut || !self.has_text {
-                    return Ok(Progress::CompleteAndStop(AnswerEnd { reason, usage: self.total() }));
-                }
-                self.stop_reason = Some(reason);
-                Ok(Progress::Silent)
+                Ok(stop_reason
+                    .map_or(Progress::Silent, |reason| self.on_stop_reason(StopReason::from(&*reason))))
             }
             Event::MessageStop => {
-                self.broken = self.stop_reason.is_none();
+                if matches!(self.message, Message::Open { .. }) {
+                    self.message = Message::Broken;
+                }
                 Ok(Progress::Silent)
             }
             Event::Other => Ok(Progress::Silent),
         }
+    }
+
+    fn on_start(&mut self, id: String, model: &str, usage: UsageUpdate) -> Result<Progress, TurnFailure> {
+        match std::mem::take(&mut self.message) {
+            // The model had ended; this is a turn that the CLI added by itself.
+            Message::Ended(reason) => return Ok(self.complete_and_stop(reason)),
+            // The CLI asks again, but the client has read a part of the first attempt already.
+            Message::Broken if self.shown => return Err(TurnFailure::BrokenOff),
+            Message::None | Message::Open { .. } | Message::Broken => {}
+        }
+        self.message = Message::Open { has_text: false };
+        self.streamed.push(id);
+        self.count_apart(usage);
+        Ok(self.start(model).map_or(Progress::Silent, Progress::Event))
+    }
+
+    fn on_stop_reason(&mut self, reason: StopReason) -> Progress {
+        let cut = matches!(reason, StopReason::MaxTokens | StopReason::ContextWindow | StopReason::Refusal);
+        // The CLI asks again for an answer without text, with a remark of its own.
+        let empty = matches!(self.message, Message::Open { has_text: false });
+        if cut || empty {
+            return self.complete_and_stop(reason);
+        }
+        self.message = Message::Ended(reason);
+        Progress::Silent
     }
 
     /// A finished message. It was streamed before, unless the CLI made it up or had to ask without streaming.
@@ -189,10 +202,8 @@ impl AnswerReader {
             return Progress::Silent;
         }
         self.streamed.push(id);
-        self.before = self.total();
-        self.current = Usage::default();
-        self.current.update(message.usage);
-        self.broken = false;
+        self.count_apart(message.usage);
+        self.message = Message::Open { has_text: true };
         let pieces = message.content.into_iter().filter_map(|block| match &*block.r#type {
             "text" => block.text.map(AnswerEvent::Text),
             "thinking" => block.thinking.filter(|text| !text.is_empty()).map(AnswerEvent::Reasoning),
@@ -207,23 +218,35 @@ impl AnswerReader {
         if result.is_error {
             return Err(self.failure(result));
         }
-        if self.broken && self.shown {
-            return Err(TurnFailure::BrokenOff);
-        }
         if !self.started {
             // A slash command or an empty prompt is answered by the CLI itself, without the model.
             return Err(TurnFailure::Protocol("a result without an answer of the model".to_owned()));
         }
-        let reason = self.stop_reason.take().or_else(|| result.stop_reason.as_deref().map(StopReason::from));
+        let reason = match std::mem::take(&mut self.message) {
+            Message::Ended(reason) => Some(reason),
+            Message::Open { .. } => result.stop_reason.as_deref().map(StopReason::from),
+            Message::None | Message::Broken => None,
+        };
         match reason {
             Some(reason) => Ok(Progress::Complete(AnswerEnd { reason, usage: self.total() })),
             None => Err(TurnFailure::BrokenOff),
         }
     }
 
+    fn complete_and_stop(&self, reason: StopReason) -> Progress {
+        Progress::CompleteAndStop(AnswerEnd { reason, usage: self.total() })
+    }
+
     fn start(&mut self, model: &str) -> Option<AnswerEvent> {
         let first = !std::mem::replace(&mut self.started, true);
         first.then(|| AnswerEvent::Started { model: model.to_owned() })
+    }
+
+    /// Counts the tokens of a new message apart from those before it.
+    fn count_apart(&mut self, usage: UsageUpdate) {
+        self.before = self.total();
+        self.current = Usage::default();
+        self.current.update(usage);
     }
 
     fn total(&self) -> Usage {
@@ -243,19 +266,15 @@ impl AnswerReader {
         let status = result.api_error_status;
         let kind = match (result.terminal_reason.as_deref(), status, self.error.as_deref()) {
             (Some("prompt_too_long"), ..) => ApiFailureKind::PromptTooLong,
-            (_, Some(401), _) => ApiFailureKind::Authentication,
             (_, Some(403), _) => ApiFailureKind::Permission,
-            (_, Some(404), _) => ApiFailureKind::ModelNotFound,
             (_, Some(413), _) => ApiFailureKind::RequestTooLarge,
-            (_, Some(429), _) => ApiFailureKind::RateLimited,
             (_, Some(529), _) => ApiFailureKind::Overloaded,
-            (_, Some(status), _) if status >= 500 => ApiFailureKind::Server,
-            (_, Some(_), _) => ApiFailureKind::InvalidRequest,
-            // Without a status the API was not asked, or did not answer.
-            (_, None, Some("authentication_failed")) => ApiFailureKind::Authentication,
-            (_, None, Some("model_not_found")) => ApiFailureKind::ModelNotFound,
-            (_, None, Some("invalid_request")) => ApiFailureKind::InvalidRequest,
-            (_, None, Some("rate_limit")) => ApiFailureKind::RateLimited,
+            (_, Some(500..), _) => ApiFailureKind::Server,
+            // Without a status the API was not asked, or did not answer; then the CLI's word counts.
+            (_, Some(401), _) | (_, None, Some("authentication_failed")) => ApiFailureKind::Authentication,
+            (_, Some(404), _) | (_, None, Some("model_not_found")) => ApiFailureKind::ModelNotFound,
+            (_, Some(429), _) | (_, None, Some("rate_limit")) => ApiFailureKind::RateLimited,
+            (_, Some(_), _) | (_, None, Some("invalid_request")) => ApiFailureKind::InvalidRequest,
             _ if self.shown => return TurnFailure::BrokenOff,
             _ => ApiFailureKind::Unreachable,
         };

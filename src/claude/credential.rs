@@ -47,7 +47,8 @@ impl Credential {
             Self::ConfigDir(path) => Sha256::new().chain_update(path.as_os_str().as_encoded_bytes()),
         }
         .finalize();
-        digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(digest);
+        format!("{:016x}", u64::from_be_bytes([a, b, c, d, e, f, g, h]))
     }
 }
 

@@ -241,32 +241,28 @@ struct Kind<'a> {
 /// # Errors
 /// When the line is no JSON, or a known kind of frame in an unknown form. A frame of unknown kind is no error.
 pub fn parse(line: &[u8]) -> Result<Frame<'_>, NotAFrame> {
-    let frame: RawFrame<'_> = match serde_json::from_slice(line) {
-        Ok(frame) => frame,
-        Err(_) => {
-            let kind: Kind<'_> = serde_json::from_slice(line).map_err(|_| NotAFrame::NotJson)?;
-            return if is_known(&kind.r#type) { Err(malformed(&kind.r#type)) } else { Ok(Frame::Unknown) };
-        }
+    let Ok(frame) = serde_json::from_slice::<RawFrame<'_>>(line) else {
+        let kind: Kind<'_> = serde_json::from_slice(line).map_err(|_| NotAFrame::NotJson)?;
+        return if is_known(&kind.r#type) { Err(malformed(&kind.r#type)) } else { Ok(Frame::Unknown) };
     };
-    let whole = |missing: &str| malformed(missing);
     Ok(match &*frame.r#type {
         "stream_event" => match frame.event {
             // Events of a subagent are not part of the answer.
             _ if frame.parent_tool_use_id.is_some() => Frame::Other,
             Some(event) => Frame::Event(self::event(event)),
-            None => return Err(whole("stream_event")),
+            None => return Err(malformed("stream_event")),
         },
         "assistant" if frame.parent_tool_use_id.is_some() => Frame::Other,
-        "assistant" => Frame::Assistant(serde_json::from_slice(line).map_err(|_| whole("assistant"))?),
-        "result" => Frame::Result(serde_json::from_slice(line).map_err(|_| whole("result"))?),
+        "assistant" => Frame::Assistant(serde_json::from_slice(line).map_err(|_| malformed("assistant"))?),
+        "result" => Frame::Result(serde_json::from_slice(line).map_err(|_| malformed("result"))?),
         "control_response" => {
-            Frame::ControlResponse(frame.response.ok_or_else(|| whole("control_response"))?)
+            Frame::ControlResponse(frame.response.ok_or_else(|| malformed("control_response"))?)
         }
-        "control_request" => {
-            Frame::ControlRequest { request_id: frame.request_id.ok_or_else(|| whole("control_request"))? }
-        }
+        "control_request" => Frame::ControlRequest {
+            request_id: frame.request_id.ok_or_else(|| malformed("control_request"))?,
+        },
         "rate_limit_event" => {
-            Frame::RateLimit(frame.rate_limit_info.ok_or_else(|| whole("rate_limit_event"))?)
+            Frame::RateLimit(frame.rate_limit_info.ok_or_else(|| malformed("rate_limit_event"))?)
         }
         kind if is_known(kind) => Frame::Other,
         _ => Frame::Unknown,

@@ -2,7 +2,7 @@
 
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -19,7 +19,7 @@ pub async fn check_host_and_origin(State(app): State<App>, request: Request, nex
     let host = headers
         .get(HOST)
         .map(|host| host.to_str().unwrap_or(""))
-        .or_else(|| request.uri().authority().map(|a| a.as_str()));
+        .or_else(|| request.uri().authority().map(axum::http::uri::Authority::as_str));
     if !host_is_allowed(host, &app.http.allowed_hosts, app.http.keys.is_empty()) {
         let message =
             "This host name is not known to the server. Its operator can add it to COUPLET_ALLOWED_HOSTS.";
@@ -55,7 +55,7 @@ pub async fn check_key(State(app): State<App>, request: Request, next: Next) -> 
 
 /// The key of a request, whichever header it comes in. Where both are there, the bearer counts.
 fn offered_key(headers: &HeaderMap) -> Option<&[u8]> {
-    let bearer = headers.get(AUTHORIZATION).map(|value| value.as_bytes()).and_then(|value| {
+    let bearer = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).and_then(|value| {
         let (scheme, key) = value.split_at_checked(7)?;
         scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
     });

@@ -3,7 +3,7 @@
 //! - [`chat_completions`], [`models`], [`health`]: each module owns its routes.
 //! - [`guard`], [`keys`]: the checks before them. A route without a check must opt out by name in [`router`].
 //! - [`body`], [`sse`], [`reply`]: bodies in, streams and errors out.
-//! - [`server`]: connections.
+//! - [`server`]: accepts and closes connections.
 
 pub mod body;
 pub mod chat_completions;

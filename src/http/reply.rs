@@ -1,7 +1,6 @@
 //! Errors as responses.
 
 use std::any::Any;
-use std::time::Duration;
 
 use axum::Json;
 use axum::http::header::{HeaderName, HeaderValue, RETRY_AFTER};
@@ -27,8 +26,7 @@ impl IntoResponse for ApiError {
             // Rounded up: a client that comes a little too early is sent away once more.
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-            headers
-                .insert(RETRY_AFTER_MS, HeaderValue::from(Duration::from_secs(seconds).as_millis() as u64));
+            headers.insert(RETRY_AFTER_MS, HeaderValue::from(seconds.saturating_mul(1000)));
         }
         response
     }
@@ -52,6 +50,7 @@ pub async fn wrong_method(method: Method, uri: Uri) -> ApiError {
 
 /// For a defect of Couplet that made a handler panic.
 #[must_use]
+#[expect(clippy::needless_pass_by_value, reason = "the layer calls it like this")]
 pub fn after_panic(panic: Box<dyn Any + Send>) -> Response {
     let message = panic.downcast_ref::<String>().map(String::as_str);
     let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");

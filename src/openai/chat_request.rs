@@ -264,16 +264,12 @@ fn wrong_field(path: &serde_path_to_error::Path, error: &serde_json::Error) -> A
         let name = rest.split('`').next()?;
         Some(if path == "." { name.to_owned() } else { format!("{path}.{name}") })
     });
-    match missing {
-        Some(param) => {
-            let message = format!("Missing required parameter: '{param}'.");
-            ApiError::invalid_request(param, message).with_code("missing_required_parameter")
-        }
-        None => {
-            let message = format!("Invalid value for '{path}': {}.", without_values(&error.to_string()));
-            ApiError::invalid_request(path, message).with_code("invalid_value")
-        }
+    if let Some(param) = missing {
+        let message = format!("Missing required parameter: '{param}'.");
+        return ApiError::invalid_request(param, message).with_code("missing_required_parameter");
     }
+    let message = format!("Invalid value for '{path}': {}.", without_values(&error.to_string()));
+    ApiError::invalid_request(path, message).with_code("invalid_value")
 }
 
 /// serde quotes the offending value; a text among them could be a piece of a prompt.

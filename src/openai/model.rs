@@ -8,7 +8,7 @@ pub struct Model {
     /// OpenAI's own fields.
     #[serde(flatten)]
     pub base: async_openai::types::models::Model,
-    /// A name for people (shown by Open WebUI).
+    /// A name for people (shown by `Open WebUI`).
     pub name: String,
     /// The number of tokens that prompt and answer may have together.
     #[serde(skip_serializing_if = "Option::is_none")]

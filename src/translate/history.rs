@@ -185,7 +185,7 @@ fn call_id(id: &str) -> String {
     for c in id.chars() {
         match c {
             c if c.is_ascii_alphanumeric() || c == '-' => written.push(c),
-            c => written.push_str(&format!("_{:x}_", u32::from(c))),
+            c => written.extend(["_", &format!("{:x}", u32::from(c)), "_"]),
         }
     }
     written
