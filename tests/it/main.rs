@@ -1,0 +1,11 @@
+//! The one integration binary: the program as its clients and the CLI see it.
+//!
+//! Tests that start the real Claude Code CLI belong into `real_cli`, those that run Python clients into `python`:
+//! `.config/nextest.toml` knows them by these names, and runs fewer of them at a time.
+
+#[cfg(test)]
+mod python;
+#[cfg(test)]
+mod real_cli;
+#[cfg(test)]
+mod support;

@@ -1,0 +1,14 @@
+//! Tests with the real, pinned Claude Code CLI.
+
+use std::time::Duration;
+
+use crate::support::command::run;
+use crate::support::real_cli::{pinned_version, real_cli};
+
+#[test]
+fn the_installed_cli_is_the_pinned_one() {
+    let Some(cli) = real_cli() else { return };
+    let said = run(&cli, &["--version"], &[], None, Duration::from_secs(30)).expect("it starts");
+    assert!(said.success, "{said}");
+    assert_eq!(said.stdout.split_whitespace().next(), Some(pinned_version().as_str()), "{said}");
+}

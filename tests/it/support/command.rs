@@ -1,0 +1,97 @@
+//! Starting a program and waiting for it, for at most so long.
+#![expect(clippy::disallowed_types, reason = "the one file of the test kit that starts programs of its own")]
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How a program ended and what it said. `Display` shows all of it.
+#[derive(Debug)]
+pub struct Ended {
+    /// The program's name.
+    pub program: String,
+    /// Whether it ended by itself with exit code 0.
+    pub success: bool,
+    /// The exit code or signal, or that its time was up.
+    pub how: String,
+    /// What it wrote to its standard output, invalid UTF-8 replaced.
+    pub stdout: String,
+    /// What it wrote to its standard error, invalid UTF-8 replaced.
+    pub stderr: String,
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { program, how, stdout, stderr, .. } = self;
+        write!(f, "{program} {how}\n--- its stdout\n{stdout}\n--- its stderr\n{stderr}\n---")
+    }
+}
+
+/// Runs `program` in `folder` with `environment` added to this process's own, and kills it when `limit` is over.
+///
+/// Errors are those of starting it; a program that fails is an `Ended`.
+pub fn run(
+    program: &Path,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    folder: Option<&Path>,
+    limit: Duration,
+) -> io::Result<Ended> {
+    let mut command = Command::new(program);
+    command.args(arguments).envs(environment.iter().copied());
+    if let Some(folder) = folder {
+        command.current_dir(folder);
+    }
+    wait(command, limit)
+}
+
+/// As [`run`], but the program gets `environment` and nothing else.
+pub fn run_with_only(
+    program: &Path,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    limit: Duration,
+) -> io::Result<Ended> {
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().envs(environment.iter().copied());
+    wait(command, limit)
+}
+
+fn wait(mut command: Command, limit: Duration) -> io::Result<Ended> {
+    // Files instead of pipes: a child of the child that keeps them open cannot make us wait.
+    let (stdout, stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
+    command.stdin(Stdio::null()).stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
+    let program = command.get_program().to_string_lossy().into_owned();
+    let mut child = command.spawn()?;
+    let started = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break Some(status);
+        }
+        if started.elapsed() >= limit {
+            child.kill()?;
+            child.wait()?;
+            break None;
+        }
+        sleep(Duration::from_millis(10));
+    };
+    Ok(Ended {
+        program,
+        success: status.is_some_and(|status| status.success()),
+        how: status
+            .map_or_else(|| format!("did not end within {limit:?}"), |status| format!("ended with {status}")),
+        stdout: all_of(stdout)?,
+        stderr: all_of(stderr)?,
+    })
+}
+
+fn all_of(mut file: File) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}

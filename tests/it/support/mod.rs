@@ -1,0 +1,7 @@
+//! What the tests stand on.
+
+pub mod command;
+pub mod hostile_prompts;
+pub mod python;
+pub mod real_cli;
+pub mod tools;
