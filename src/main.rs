@@ -27,8 +27,8 @@ struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Run the server (the same as no command).
-    Serve(ServeArguments),
-    /// Run a scripted Messages API on loopback: give the CLI its address in ANTHROPIC_BASE_URL and try things without
+    Serve(Box<ServeArguments>),
+    /// Run a scripted Messages API on loopback: give the CLI its address in `ANTHROPIC_BASE_URL` and try things without
     /// an account. Prompts script it with [[…]] directives; see the documentation of `couplet::upstream`.
     Upstream {
         /// Port to listen on; 0 takes a free one.
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     let Arguments { command, serve } = Arguments::parse_from(arguments);
     match command {
         None => run_server(serve),
-        Some(Command::Serve(arguments)) => run_server(arguments),
+        Some(Command::Serve(arguments)) => run_server(*arguments),
         Some(Command::Upstream { port }) => in_runtime(run_upstream(port)),
     }
 }

@@ -47,8 +47,9 @@ impl Credential {
             Self::ConfigDir(path) => Sha256::new().chain_update(path.as_os_str().as_encoded_bytes()),
         }
         .finalize();
-        let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(digest);
-        format!("{:016x}", u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+        let mut name = format!("{digest:x}");
+        name.truncate(16);
+        name
     }
 }
 

@@ -181,6 +181,11 @@ pub enum NotAFrame {
     },
 }
 
+/// A text that is borrowed from the line where nothing in it is escaped. serde borrows a `Cow` only where it stands
+/// alone, not inside an `Option`.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
 /// The fields of all frames, flat.
 #[derive(Deserialize)]
 struct RawFrame<'a> {
@@ -189,9 +194,9 @@ struct RawFrame<'a> {
     #[serde(borrow)]
     event: Option<RawEvent<'a>>,
     #[serde(borrow)]
-    parent_tool_use_id: Option<Cow<'a, str>>,
+    parent_tool_use_id: Option<Text<'a>>,
     #[serde(borrow)]
-    request_id: Option<Cow<'a, str>>,
+    request_id: Option<Text<'a>>,
     #[serde(borrow)]
     response: Option<ControlResponse<'a>>,
     rate_limit_info: Option<RateLimit>,
@@ -212,11 +217,11 @@ struct RawEvent<'a> {
 #[derive(Deserialize)]
 struct RawDelta<'a> {
     #[serde(borrow)]
-    text: Option<Cow<'a, str>>,
+    text: Option<Text<'a>>,
     #[serde(borrow)]
-    thinking: Option<Cow<'a, str>>,
+    thinking: Option<Text<'a>>,
     #[serde(borrow)]
-    stop_reason: Option<Cow<'a, str>>,
+    stop_reason: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -275,11 +280,14 @@ fn event(event: RawEvent<'_>) -> Event<'_> {
         ("message_start", _, Some(RawMessage { id, model, usage })) => {
             Event::MessageStart { id, model, usage }
         }
-        ("content_block_delta", Some(RawDelta { text: Some(text), .. }), _) => Event::Text(text),
-        ("content_block_delta", Some(RawDelta { thinking: Some(text), .. }), _) => Event::Thinking(text),
-        ("message_delta", delta, _) => {
-            Event::MessageDelta { stop_reason: delta.and_then(|delta| delta.stop_reason), usage }
+        ("content_block_delta", Some(RawDelta { text: Some(Text(text)), .. }), _) => Event::Text(text),
+        ("content_block_delta", Some(RawDelta { thinking: Some(Text(text)), .. }), _) => {
+            Event::Thinking(text)
         }
+        ("message_delta", delta, _) => Event::MessageDelta {
+            stop_reason: delta.and_then(|delta| delta.stop_reason).map(|Text(reason)| reason),
+            usage,
+        },
         ("message_stop", ..) => Event::MessageStop,
         _ => Event::Other,
     }

@@ -158,7 +158,7 @@ mod tests {
     ) {
         let headers: HeaderMap = headers
             .iter()
-            .map(|(name, value)| (name.parse().unwrap(), axum::http::HeaderValue::from_static(value)))
+            .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)))
             .collect::<Vec<(axum::http::HeaderName, _)>>()
             .into_iter()
             .collect();

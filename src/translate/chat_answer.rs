@@ -186,6 +186,14 @@ mod tests {
         AnswerEvent::Started { model: "claude-s".to_owned() }
     }
 
+    fn fold(events: Vec<AnswerEvent>) -> Option<ChatCompletion> {
+        let mut fold = ChunkFold::default();
+        for chunk in write(events, true) {
+            fold.push(chunk);
+        }
+        fold.finish()
+    }
+
     #[test]
     fn a_stream_reads_as_openai_s() {
         let events = vec![
@@ -235,20 +243,14 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_in_its_own_field() {
-        let mut fold = ChunkFold::default();
-        write(vec![started(), ended(StopReason::Refusal)], true)
-            .into_iter()
-            .for_each(|chunk| fold.push(chunk));
-        let message = serde_json::to_value(fold.finish().unwrap()).unwrap()["choices"][0]["message"].clone();
+        let answer = fold(vec![started(), ended(StopReason::Refusal)]).unwrap();
+        let message = serde_json::to_value(answer).unwrap()["choices"][0]["message"].clone();
         assert_eq!(message, json!({"role": "assistant", "content": null, "refusal": REFUSAL}));
     }
 
     #[test]
     fn chunks_without_an_end_are_no_answer() {
-        let mut fold = ChunkFold::default();
-        let events = vec![started(), AnswerEvent::Text("half".to_owned())];
-        write(events, true).into_iter().for_each(|chunk| fold.push(chunk));
-        assert_eq!(fold.finish(), None);
+        assert_eq!(fold(vec![started(), AnswerEvent::Text("half".to_owned())]), None);
     }
 
     proptest! {
@@ -259,9 +261,7 @@ mod tests {
                 if text { AnswerEvent::Text(piece) } else { AnswerEvent::Reasoning(piece) }
             }));
             events.push(ended(StopReason::EndTurn));
-            let mut fold = ChunkFold::default();
-            write(events, true).into_iter().for_each(|chunk| fold.push(chunk));
-            let answer = fold.finish().unwrap();
+            let answer = fold(events).unwrap();
             let said = |text: bool| pieces.iter().filter(|p| p.0 == text).map(|p| p.1.as_str()).collect::<String>();
             prop_assert_eq!(answer.choices[0].message.content.clone().unwrap(), said(true));
             prop_assert_eq!(answer.choices[0].message.reasoning_content.clone().unwrap_or_default(), said(false));

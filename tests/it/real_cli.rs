@@ -1,5 +1,7 @@
 //! Tests with the real, pinned Claude Code CLI.
 
+mod chat;
+
 use std::time::Duration;
 
 use crate::support::command::run;

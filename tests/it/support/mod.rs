@@ -1,5 +1,6 @@
 //! What the tests stand on.
 
+pub mod app;
 pub mod command;
 pub mod hostile_prompts;
 pub mod python;
