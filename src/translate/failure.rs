@@ -10,6 +10,9 @@ use crate::openai::error::ApiError;
 /// What a client should wait where the reason will pass soon.
 const SOON: Duration = Duration::from_secs(2);
 
+/// The longest wait that a client is asked to sit through and try again by itself.
+const SIT_THROUGH: Duration = Duration::from_secs(60);
+
 /// What the client reads about a failed turn. `now` is for the time until a usage limit is lifted.
 #[must_use]
 pub fn api_error(failure: &TurnFailure, now: SystemTime) -> ApiError {
@@ -53,10 +56,14 @@ pub fn api_error(failure: &TurnFailure, now: SystemTime) -> ApiError {
             let after = resets_at.and_then(|at| at.duration_since(now).ok());
             let message =
                 format!("{sentence}. The limit is that of the Claude subscription behind this server.");
-            ApiError::new(StatusCode::TOO_MANY_REQUESTS, "insufficient_quota", message)
-                .with_code("insufficient_quota")
-                // A wait of hours is told truly: SDKs do not retry when it is longer than two minutes.
-                .worth_a_retry(after)
+            let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "insufficient_quota", message)
+                .with_code("insufficient_quota");
+            // The true time until the reset is told, but a wait of hours is nothing for an SDK to sit through.
+            ApiError {
+                retry_after: after,
+                retry_can_help: after.is_some_and(|after| after <= SIT_THROUGH),
+                ..error
+            }
         }
         TurnFailure::Api { kind, sentence, .. } => of_the_api(*kind, sentence),
     }
@@ -79,7 +86,10 @@ fn of_the_api(kind: ApiFailureKind, sentence: &str) -> ApiError {
             ApiError::new(StatusCode::FORBIDDEN, "permission_error", sentence).with_code("permission_denied")
         }
         ApiFailureKind::ModelNotFound => {
-            invalid(StatusCode::NOT_FOUND).with_code("model_not_found").with_param("model")
+            let message = "The model is not known to Claude, or this account has no access to it.";
+            ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", message)
+                .with_code("model_not_found")
+                .with_param("model")
         }
         ApiFailureKind::PromptTooLong => {
             invalid(StatusCode::BAD_REQUEST).with_code("context_length_exceeded").with_param("messages")
