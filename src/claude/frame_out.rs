@@ -263,9 +263,10 @@ pub fn parse(line: &[u8]) -> Result<Frame<'_>, NotAFrame> {
         "control_response" => {
             Frame::ControlResponse(frame.response.ok_or_else(|| malformed("control_response"))?)
         }
-        "control_request" => Frame::ControlRequest {
-            request_id: frame.request_id.ok_or_else(|| malformed("control_request"))?,
-        },
+        "control_request" => {
+            let Text(request_id) = frame.request_id.ok_or_else(|| malformed("control_request"))?;
+            Frame::ControlRequest { request_id }
+        }
         "rate_limit_event" => {
             Frame::RateLimit(frame.rate_limit_info.ok_or_else(|| malformed("rate_limit_event"))?)
         }
