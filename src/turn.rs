@@ -56,6 +56,13 @@ pub enum AssistantBlock {
     },
 }
 
+/// Whether a text holds nothing but white space, in any of the senses that matter on its way: Unicode's, and that of
+/// JavaScript's `trim`, which the CLI uses and which counts the byte order mark too. Such a text never reaches the model.
+#[must_use]
+pub fn is_blank(text: &str) -> bool {
+    text.chars().all(|c| c.is_whitespace() || c == '\u{feff}')
+}
+
 /// How the model should answer. Absent means the model's own default.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Parameters {

@@ -265,7 +265,7 @@ impl AnswerReader {
         }
         let status = result.api_error_status;
         let kind = match (result.terminal_reason.as_deref(), status, self.error.as_deref()) {
-            (Some("prompt_too_long"), ..) => ApiFailureKind::PromptTooLong,
+            (Some("prompt_too_long" | "blocking_limit"), ..) => ApiFailureKind::PromptTooLong,
             (_, Some(403), _) => ApiFailureKind::Permission,
             (_, Some(413), _) => ApiFailureKind::RequestTooLarge,
             (_, Some(529), _) => ApiFailureKind::Overloaded,

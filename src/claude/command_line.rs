@@ -96,6 +96,9 @@ pub fn chat_process(
         ("ENABLE_CLAUDEAI_MCP_SERVERS", "false"),
         ("CLAUDE_CODE_MCP_AUTO_BACKGROUND_MS", "0"),
         ("DISABLE_AUTO_COMPACT", "1"),
+        // Whether a prompt is too long is for the API to say: the CLI's own guess, three characters a token, refuses
+        // prompts that fit.
+        ("CLAUDE_CODE_BLOCKING_LIMIT_OVERRIDE", "1000000000"),
         ("CLAUDE_CODE_MAX_RETRIES", MAX_RETRIES),
         // A stream that broke must not be answered by a second, unstreamed request whose text would follow the first's.
         ("CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK", "1"),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::openai::chat_request::{ChatMessage, Content, ContentPart, ToolCall};
 use crate::openai::error::ApiError;
-use crate::turn::{AssistantBlock, Message, UserBlock};
+use crate::turn::{AssistantBlock, Message, UserBlock, is_blank};
 
 /// What the messages of a request say.
 pub(super) struct Conversation {
@@ -34,14 +34,13 @@ pub(super) fn conversation(messages: Vec<ChatMessage>) -> Result<Conversation, A
             Role::System | Role::Developer => system.extend(texts(&field, message.content)?),
             Role::User => {
                 turns.expect_no_open_calls(&field)?;
-                let texts = texts(&field, message.content)?;
-                if index == last && texts.iter().all(|text| is_blank(text)) {
+                let texts = without_blanks(texts(&field, message.content)?);
+                if index == last && texts.is_empty() {
                     let message = "The last message must hold more than white space.";
                     return Err(ApiError::invalid_request(format!("{field}.content"), message)
                         .with_code("invalid_value"));
                 }
-                let texts = texts.into_iter().filter(|text| !is_blank(text));
-                turns.push_user(texts.map(UserBlock::Text));
+                turns.push_user(texts.into_iter().map(UserBlock::Text));
             }
             Role::Assistant => {
                 turns.expect_no_open_calls(&field)?;
@@ -114,8 +113,8 @@ fn assistant_blocks(
     if message.function_call.is_some_and(|call| !call.is_null()) {
         return Err(not_yet(&format!("{field}.function_call"), "Calls in the form of 'function_call' are"));
     }
-    let texts = texts(field, message.content)?.into_iter().chain(message.refusal);
-    let mut blocks: Vec<_> = texts.filter(|text| !is_blank(text)).map(AssistantBlock::Text).collect();
+    let texts = texts(field, message.content)?.into_iter().chain(message.refusal).collect();
+    let mut blocks: Vec<_> = without_blanks(texts).into_iter().map(AssistantBlock::Text).collect();
     for (index, call) in message.tool_calls.into_iter().flatten().enumerate() {
         let block = tool_use(&format!("{field}.tool_calls[{index}]"), call)?;
         if let AssistantBlock::ToolUse { id, .. } = &block
@@ -226,8 +225,19 @@ fn part_text(field: &str, part: ContentPart) -> Result<String, ApiError> {
     })
 }
 
-fn is_blank(text: &str) -> bool {
-    text.trim().is_empty()
+/// The texts of one message without those of nothing but white space, which Anthropic's API refuses and the CLI drops.
+/// They are not lost: white space between texts goes to the text before it, or else to the one behind it.
+fn without_blanks(texts: Vec<String>) -> Vec<String> {
+    let mut kept: Vec<String> = Vec::with_capacity(texts.len());
+    for text in texts {
+        match kept.last_mut() {
+            Some(before) if is_blank(&text) => before.push_str(&text),
+            Some(before) if is_blank(before) => before.push_str(&text),
+            _ => kept.push(text),
+        }
+    }
+    kept.retain(|text| !is_blank(text));
+    kept
 }
 
 fn not_yet(field: &str, what: &str) -> ApiError {
@@ -285,8 +295,16 @@ mod tests {
         assert_eq!(read.question, question(&["e", "f"]));
     }
 
+    #[rstest]
+    #[case(&["a", "\n", "b"], &["a\n", "b"])]
+    #[case(&[" ", "\n", "b", ""], &[" \nb"])]
+    #[case(&["", "\u{feff}", "\u{85}"], &[])]
+    fn white_space_between_texts_goes_to_its_neighbour(#[case] texts: &[&str], #[case] kept: &[&str]) {
+        assert_eq!(without_blanks(texts.iter().map(|text| (*text).to_owned()).collect()), kept);
+    }
+
     #[test]
-    fn blank_texts_are_dropped_and_the_turns_around_them_merge() {
+    fn blank_messages_are_dropped_and_the_turns_around_them_merge() {
         let read = read(json!([
             {"role": "user", "content": "a"}, {"role": "assistant", "content": " \n"},
             {"role": "user", "content": [{"type": "text", "text": ""}, {"type": "text", "text": " b "}]},
