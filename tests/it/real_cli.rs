@@ -1,6 +1,8 @@
 //! Tests with the real, pinned Claude Code CLI.
 
 mod chat;
+mod history;
+mod prompts;
 
 use std::time::Duration;
 
