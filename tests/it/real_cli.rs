@@ -1,7 +1,9 @@
 //! Tests with the real, pinned Claude Code CLI.
 
 mod chat;
+mod errors;
 mod history;
+mod leaving;
 mod prompts;
 
 use std::time::Duration;

@@ -138,8 +138,8 @@ impl TestApp {
         self.stop.cancel();
     }
 
-    /// Stops it and waits for its end.
-    pub async fn shut_down(mut self) {
+    /// Stops it and waits for its end. Its folder is there until the app is dropped.
+    pub async fn shut_down(&mut self) {
         self.begin_shutdown();
         let server = self.server.take().expect("still running");
         server.await.expect("no panic").expect("no error");
