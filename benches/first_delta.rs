@@ -8,6 +8,7 @@
 #![expect(
     clippy::disallowed_types,
     clippy::print_stdout,
+    clippy::expect_used,
     clippy::unwrap_used,
     reason = "a benchmark is a program of its own"
 )]

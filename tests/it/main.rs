@@ -11,3 +11,5 @@ mod python;
 mod real_cli;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod tidy;

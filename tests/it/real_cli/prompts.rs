@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use couplet::turn::is_blank;
-use couplet::upstream::{Asked, Reply};
+use couplet::upstream::{Asked, Received, Reply};
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
@@ -101,7 +101,7 @@ async fn as_the_last_message(part: usize) {
         expected.push(text);
     }
     let received = app.upstream.log().model_requests();
-    let mut texts: Vec<String> = received.iter().map(|request| request.last_user_text()).collect();
+    let mut texts: Vec<String> = received.iter().map(Received::last_user_text).collect();
     assert_eq!(
         app.upstream.log().model_count(),
         expected.len(),

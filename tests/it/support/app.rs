@@ -70,6 +70,7 @@ impl Builder {
             },
             http: HttpSettings::default(),
             shutdown_grace: Duration::from_secs(2),
+            list_models_at_start: false,
         };
         Self { config, state, upstream }
     }
