@@ -116,6 +116,22 @@ async fn parameters_arrive_at_the_model() {
 }
 
 #[tokio::test]
+async fn no_effort_turns_thinking_off_where_the_model_allows_it() {
+    let Some(app) = app().await else { return };
+    for (model, thinking) in
+        [("claude-haiku-4-5", json!("disabled")), ("claude-sonnet-5-5", json!("adaptive"))]
+    {
+        let mut request = ask("[[words 1]]");
+        request["model"] = json!(model);
+        request["reasoning_effort"] = json!("none");
+        let (status, answer) = app.answer(&request).await;
+        assert_eq!(status, 200, "{answer}");
+        let asked = app.upstream.log().last().expect("a request").asked();
+        assert_eq!(asked.field("thinking.type"), Some(&thinking), "{model}");
+    }
+}
+
+#[tokio::test]
 async fn a_stop_sequence_ends_the_answer() {
     let Some(app) = app().await else { return };
     let mut request = ask("[[say one two END three]]");
