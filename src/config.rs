@@ -15,6 +15,7 @@ use crate::claude::process::own_program;
 use crate::claude::supply::ProcessSettings;
 use crate::http::HttpSettings;
 use crate::http::keys::ApiKeys;
+use crate::media::{ImageUrls, MediaSettings};
 use crate::translate::models::Aliases;
 
 /// Flags of `couplet serve`; each has a variable of its own. Secrets have variables only: flags are there for all to
@@ -63,6 +64,9 @@ pub struct ServeArguments {
     /// Seconds that open answers are given when the server is told to stop.
     #[arg(long, env = "COUPLET_SHUTDOWN_GRACE", default_value = "8", value_parser = seconds)]
     pub shutdown_grace: Duration,
+    /// What to do with images by https: fetch them here, pass the URL on for Anthropic to fetch, or refuse.
+    #[arg(long, env = "COUPLET_IMAGE_URLS", value_enum, default_value_t)]
+    pub image_urls: ImageUrls,
     /// Names of your own for models, as gpt-4o=sonnet,gpt-4o-mini=haiku.
     #[arg(long, env = "COUPLET_MODEL_ALIASES", value_delimiter = ',', value_parser = alias)]
     pub model_aliases: Vec<(String, String)>,
@@ -77,6 +81,8 @@ pub struct Config {
     pub claude: ClaudeSettings,
     /// Who may come in, and how requests are served.
     pub http: HttpSettings,
+    /// What is done with images and files.
+    pub media: MediaSettings,
     /// How long open answers may go on when the server is told to stop.
     pub shutdown_grace: Duration,
     /// Whether the CLI is asked for its models at once. It costs a process, but the first request that names a model by
@@ -153,6 +159,7 @@ impl Config {
                 allowed_origins: arguments.allowed_origins,
                 aliases: Aliases::from_iter(arguments.model_aliases),
             },
+            media: MediaSettings { image_urls: arguments.image_urls, ..MediaSettings::default() },
             shutdown_grace: arguments.shutdown_grace,
             list_models_at_start: true,
         })
@@ -321,6 +328,7 @@ mod tests {
     #[case(&["--total-timeout", "1e40"])]
     #[case(&["--max-concurrency", "0"])]
     #[case(&["--model-aliases", "gpt-4o"])]
+    #[case(&["--image-urls", "maybe"])]
     #[case(&["--model-aliases", "=sonnet"])]
     fn impossible_values_are_refused(#[case] flags: &[&str]) {
         assert!(config(flags, &GOOD).is_err());

@@ -1,11 +1,12 @@
 //! Couplet listens like the OpenAI API and answers through the official Claude Code CLI.
 //!
-//! The way of a request: [`http`] → [`translate`] → [`turn::Turn`] → [`claude`] → frames → [`translate`] → chunks →
+//! The way of a request: [`http`] → [`translate`] → [`turn::Turn`] → [`media`] → [`claude`] → frames → [`translate`] → chunks →
 //! [`http`].
 
 pub mod claude;
 pub mod config;
 pub mod http;
+pub mod media;
 pub mod openai;
 pub mod translate;
 pub mod turn;
@@ -33,7 +34,8 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let claude = claude::Claude::new(config.claude)?;
-    let router = http::router(http::App { claude: claude.clone(), http: Arc::new(config.http) });
+    let media = media::Intake::new(config.media)?;
+    let router = http::router(http::App { claude: claude.clone(), media, http: Arc::new(config.http) });
     if config.list_models_at_start {
         claude.list_models_soon();
     }

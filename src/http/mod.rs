@@ -31,6 +31,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 
 use crate::claude::Claude;
+use crate::media::Intake;
 use crate::translate::models::Aliases;
 use keys::ApiKeys;
 
@@ -58,6 +59,8 @@ pub struct HttpSettings {
 pub struct App {
     /// The model.
     pub claude: Claude,
+    /// What makes images and files ready for it.
+    pub media: Intake,
     /// The settings.
     pub http: Arc<HttpSettings>,
 }

@@ -1,4 +1,5 @@
 //! The HTTP side, as far as no model is needed.
 
 mod entrance;
+mod image_urls;
 mod requests;
