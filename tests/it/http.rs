@@ -2,4 +2,5 @@
 
 mod entrance;
 mod image_urls;
+mod media;
 mod requests;

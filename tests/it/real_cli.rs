@@ -4,6 +4,7 @@ mod chat;
 mod errors;
 mod history;
 mod leaving;
+mod media;
 mod prompts;
 
 use std::time::Duration;

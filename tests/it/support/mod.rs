@@ -3,6 +3,7 @@
 pub mod app;
 pub mod command;
 pub mod hostile_prompts;
+pub mod media;
 pub mod outside;
 pub mod python;
 pub mod real_cli;
