@@ -1,0 +1,47 @@
+//! What goes wrong with the CLI, its clients and the system, and what must then be true.
+
+mod crashes;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::app::{Streamed, TestApp, ask};
+use crate::support::fake_cli::FakeCli;
+
+/// Within this a process must be gone after its end was decided.
+const SOON: Duration = Duration::from_secs(1);
+
+/// A stream that ended with an error frame, or was one from the beginning: the error's code. It holds nothing that an
+/// SDK could take for a good end.
+fn broken(answer: &Streamed) -> &str {
+    assert!(!answer.done, "no [DONE] after a failure: {answer:?}");
+    assert_eq!(answer.finish_reason(), None, "{answer:?}");
+    let error = answer.error().unwrap_or_else(|| panic!("an error at the end of {answer:?}"));
+    assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{error}");
+    error["code"].as_str().expect("a code")
+}
+
+/// The status and the error's code of an answer that is not streamed.
+fn refused((status, answer): &(u16, Value)) -> (u16, &str) {
+    (*status, answer["error"]["code"].as_str().unwrap_or_else(|| panic!("an error, not {answer}")))
+}
+
+/// The text of a good answer that is not streamed.
+fn said((status, answer): &(u16, Value)) -> &str {
+    assert_eq!((*status, &answer["choices"][0]["finish_reason"]), (200, &json!("stop")), "{answer}");
+    answer["choices"][0]["message"]["content"].as_str().expect("text")
+}
+
+/// The places for turns that `/health` counts as free.
+async fn free_places(app: &TestApp) -> u64 {
+    let health: Value = app.get("/health").send().await.expect("an answer").json().await.expect("JSON");
+    health["free_places"].as_u64().expect("a number")
+}
+
+/// The server is as it was: a question is answered, then no process is left and no place taken.
+async fn is_as_before(app: &TestApp, fake: &FakeCli, places: u64) {
+    assert_eq!(said(&app.answer(&ask("are you well?")).await), "fine");
+    fake.gone_within(2 * SOON).await;
+    assert_eq!(free_places(app).await, places);
+}

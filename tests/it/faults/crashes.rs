@@ -1,0 +1,67 @@
+//! The CLI ends before its answer does.
+
+use futures_util::{StreamExt, stream};
+use rstest::rstest;
+
+use super::{SOON, broken, free_places, is_as_before, refused};
+use crate::support::app::{TestApp, ask};
+use crate::support::fake_cli::script::{Script, Step};
+use crate::support::fake_cli::{FakeCli, fixture, play};
+
+/// Answers at once in these tests.
+const AT_ONCE: usize = 4;
+
+/// How a process ends in the middle of its answer, by turns.
+fn end(cut: usize) -> Step {
+    if cut.is_multiple_of(2) { Step::Die } else { Step::Exit(1) }
+}
+
+/// The frames that followed the last question of a recording.
+fn frames_of(name: &str) -> usize {
+    let recording = std::fs::read_to_string(fixture(name)).expect("a recording");
+    let lines: Vec<&str> = recording.lines().collect();
+    let is_question = |line: &&str| line.starts_with(r#"{"dir":"in","frame":{"type":"user""#);
+    let question = lines.iter().rposition(|line| is_question(&line)).expect("a question");
+    lines[question + 1..].iter().filter(|line| line.starts_with(r#"{"dir":"out""#)).count()
+}
+
+/// Recordings with tool calls are left out: today nothing asks for them.
+#[rstest]
+#[case::error_400_too_long("error-400-too-long")]
+#[case::error_401("error-401")]
+#[case::error_403("error-403")]
+#[case::error_404_model("error-404-model")]
+#[case::error_413("error-413")]
+#[case::error_429_usage_limit("error-429-usage-limit")]
+#[case::error_500("error-500")]
+#[case::error_529("error-529")]
+#[case::history("history")]
+#[case::interrupt("interrupt")]
+#[case::params("params")]
+#[case::slash_command("slash-command")]
+#[case::text("text")]
+#[case::thinking("thinking")]
+#[tokio::test]
+async fn a_crash_at_any_frame_of_a_recording_is_an_error(#[case] name: &str) {
+    let frames = frames_of(name);
+    let cut = |cut: usize| {
+        let file = fixture(name);
+        play(&format!("<{cut}>"), [Step::Replay { file, frames: cut, half: cut % 3 == 2 }, end(cut)])
+    };
+    let fake = FakeCli::new(&Script { plays: (0..frames).map(cut).collect(), ..Script::default() });
+    let app = fake.app().await;
+    let places = free_places(&app).await;
+    let tries = stream::iter(0..frames).map(|cut| crash_both_ways(&app, cut));
+    tries.buffer_unordered(AT_ONCE).collect::<()>().await;
+    assert_eq!(fake.reports().len(), 2 * frames);
+    is_as_before(&app, &fake, places).await;
+}
+
+async fn crash_both_ways(app: &TestApp, cut: usize) {
+    let question = ask(&format!("<{cut}>"));
+    let streamed = app.stream(&question).await;
+    assert_eq!(broken(&streamed), "upstream_broken", "cut after {cut} frames: {streamed:?}");
+    assert!(matches!(streamed.status, 200 | 502), "cut after {cut} frames: {streamed:?}");
+    let whole = app.answer(&question).await;
+    assert_eq!(refused(&whole), (502, "upstream_broken"), "cut after {cut} frames");
+}
