@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Signal, getpid, kill_process};
 use serde_json::{Value, json};
 
-use crate::frames;
+use crate::frames::{self, numbered};
 use crate::script::{OnControl, Script, Step};
 use crate::talk::{Input, Talk, answer_control, until, write, write_frame};
 
@@ -65,6 +65,16 @@ impl Player {
             Step::Frames(frames) => frames.iter().try_for_each(write_frame)?,
             Step::Replay { file, frames, half } => replay(file, *frames, *half)?,
             Step::Bytes(bytes) => write(bytes)?,
+            Step::Texts { count, size } => {
+                (0..*count).try_for_each(|number| write_frame(&frames::text(&numbered(number, *size))))?;
+            }
+            Step::Repeat { times, steps } => {
+                for _ in 0..*times {
+                    if self.play(steps)? == Went::Interrupted {
+                        return Ok(Went::Interrupted);
+                    }
+                }
+            }
             Step::Ask(request) => return self.ask(request),
             Step::Sleep { milliseconds } => return self.heed(Duration::from_millis(*milliseconds)),
             Step::AwaitFile(path) => {
@@ -80,6 +90,7 @@ impl Player {
             Step::Die => kill_process(getpid(), Signal::KILL)?,
             Step::FloodStdout { bytes, line } => flood(&mut io::stdout().lock(), *bytes, *line)?,
             Step::FloodStderr(bytes) => flood(&mut io::stderr().lock(), *bytes, 80)?,
+            Step::Complain(text) => writeln!(io::stderr(), "{text}")?,
             Step::CloseStdout => rustix::stdio::dup2_stdout(std::fs::File::open("/dev/null")?)?,
             Step::StartChild { keeps_output } => start_child(*keeps_output)?,
         }

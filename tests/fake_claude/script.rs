@@ -64,6 +64,20 @@ pub enum Step {
     },
     /// Writes these bytes as they are.
     Bytes(Vec<u8>),
+    /// Streams pieces of text, each with its number in eight digits at the front, of `size` bytes.
+    Texts {
+        /// How many.
+        count: usize,
+        /// How long each is.
+        size: usize,
+    },
+    /// Does the steps over and over.
+    Repeat {
+        /// How often.
+        times: usize,
+        /// The steps.
+        steps: Vec<Step>,
+    },
     /// Sends a control request with this body and waits for the answer.
     Ask(Value),
     /// Waits.
@@ -90,6 +104,8 @@ pub enum Step {
     },
     /// Writes so many bytes to stderr.
     FloodStderr(usize),
+    /// Writes this line to stderr.
+    Complain(String),
     /// Closes stdout, and lives on.
     CloseStdout,
     /// Starts a process that sleeps, in the same process group.

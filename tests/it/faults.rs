@@ -1,6 +1,11 @@
 //! What goes wrong with the CLI, its clients and the system, and what must then be true.
 
+mod clients;
 mod crashes;
+mod floods;
+mod hangs;
+mod lines;
+mod turns;
 
 use std::time::Duration;
 

@@ -3,6 +3,8 @@
 pub mod app;
 pub mod command;
 #[cfg(target_os = "linux")]
+pub mod couplet_process;
+#[cfg(target_os = "linux")]
 pub mod fake_cli;
 pub mod hostile_prompts;
 pub mod python;
