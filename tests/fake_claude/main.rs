@@ -55,8 +55,9 @@ fn chat() -> io::Result<()> {
     report(&path)?;
     let talk = Talk::start(File::create(beside(&path, "stdin"))?);
     let at_start = script.at_start.clone();
-    let mut player = Player { script, talk, waiting: VecDeque::new(), ended: false };
+    let mut player = Player { script, talk, waiting: VecDeque::new(), deaf: true, ended: false };
     player.play(&at_start)?;
+    player.deaf = false;
     loop {
         if let Some(turn) = player.waiting.pop_front() {
             take_turn(&mut player, &path, &turn)?;

@@ -65,3 +65,50 @@ async fn crash_both_ways(app: &TestApp, cut: usize) {
     let whole = app.answer(&question).await;
     assert_eq!(refused(&whole), (502, "upstream_broken"), "cut after {cut} frames");
 }
+
+#[rstest]
+#[case(Step::Exit(1))]
+#[case(Step::Exit(0))]
+#[case(Step::Die)]
+#[tokio::test]
+async fn what_a_crashed_cli_leaves_behind_goes_with_it(#[case] end: Step) {
+    let steps = [Step::StartChild { keeps_output: false }, end];
+    let fake = FakeCli::new(&Script { plays: vec![play("crash", steps)], ..Script::default() });
+    let app = fake.app().await;
+    assert_eq!(refused(&app.answer(&ask("crash")).await), (502, "upstream_broken"));
+    fake.gone_within(SOON).await;
+    is_as_before(&app, &fake, 16).await;
+}
+
+#[tokio::test]
+async fn what_a_cli_leaves_behind_at_the_end_of_its_work_goes_too() {
+    let steps = [Step::StartChild { keeps_output: false }, Step::Answer("fine".to_owned())];
+    let fake = FakeCli::that_does(steps);
+    let app = fake.app().await;
+    is_as_before(&app, &fake, 16).await;
+}
+
+#[tokio::test]
+async fn a_crash_is_told_even_if_a_child_of_the_cli_holds_its_output_open() {
+    let steps = [Step::StartChild { keeps_output: true }, Step::Die];
+    let fake = FakeCli::new(&Script { plays: vec![play("crash", steps)], ..Script::default() });
+    let app = fake.app().await;
+    let begun = std::time::Instant::now();
+    assert_eq!(refused(&app.answer(&ask("crash")).await), (502, "upstream_broken"));
+    assert!(begun.elapsed() < 2 * SOON, "long before any deadline: {:?}", begun.elapsed());
+    fake.gone_within(SOON).await;
+}
+
+#[tokio::test]
+async fn a_cli_that_closes_its_output_and_lives_on_is_ended() {
+    let script = Script {
+        plays: vec![play("", [Step::CloseStdout, Step::Hang])],
+        ignores_interrupt: true,
+        ignores_end_of_input: true,
+        ..Script::default()
+    };
+    let fake = FakeCli::new(&script);
+    let app = fake.app().await;
+    assert_eq!(refused(&app.answer(&ask("hello")).await), (502, "upstream_broken"));
+    fake.gone_within(SOON).await;
+}
