@@ -79,6 +79,9 @@ pub struct Config {
     pub http: HttpSettings,
     /// How long open answers may go on when the server is told to stop.
     pub shutdown_grace: Duration,
+    /// Whether the CLI is asked for its models at once. It costs a process, but the first request that names a model by
+    /// an alias need not wait for the list, and a CLI that does not work shows in the log at the start.
+    pub list_models_at_start: bool,
 }
 
 /// A setting that cannot be used. The message names it and says what to do.
@@ -151,6 +154,7 @@ impl Config {
                 aliases: Aliases::from_iter(arguments.model_aliases),
             },
             shutdown_grace: arguments.shutdown_grace,
+            list_models_at_start: true,
         })
     }
 }

@@ -34,6 +34,9 @@ pub async fn run(
 ) -> io::Result<()> {
     let claude = claude::Claude::new(config.claude)?;
     let router = http::router(http::App { claude: claude.clone(), http: Arc::new(config.http) });
+    if config.list_models_at_start {
+        claude.list_models_soon();
+    }
     let stop = CancellationToken::new();
     let server = http::server::serve(listener, router, stop.clone());
     let end = async {

@@ -316,3 +316,6 @@ impl From<&str> for StopReason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,12 +53,9 @@ struct Initialized {
 }
 
 impl Catalog {
-    /// Takes the list out of the answer to `initialize`.
+    /// Takes the list out of the answer to `initialize`; other answers hold none.
     pub fn learn_models(&self, initialized: &str) {
-        let Ok(Initialized { models }) = serde_json::from_str(initialized) else {
-            tracing::debug!("the Claude Code CLI listed no models");
-            return;
-        };
+        let Ok(Initialized { models }) = serde_json::from_str(initialized) else { return };
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         state.models = models;
         state.read_at = Some(Instant::now());

@@ -12,8 +12,8 @@ use super::features::CliFeatures;
 const MAX_RETRIES: &str = "1";
 
 /// Variables handed through from Couplet's own environment, where they are set.
-pub const PASSED_THROUGH: [&str; 6] =
-    ["PATH", "TZ", "TMPDIR", "HTTPS_PROXY", "NO_PROXY", "NODE_EXTRA_CA_CERTS"];
+pub const PASSED_THROUGH: [&str; 8] =
+    ["PATH", "TZ", "TMPDIR", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "NODE_EXTRA_CA_CERTS"];
 
 /// The folders a CLI process lives in.
 #[derive(Debug, Clone)]

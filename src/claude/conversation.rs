@@ -125,16 +125,9 @@ pub async fn ask(session: &mut Session, turn: &Turn, catalog: &Catalog) -> Resul
     Ok(())
 }
 
-/// Waits for the answers to the set-up, of which the first lists the models.
+/// Waits for the answers to the set-up, of which one lists the models.
 async fn settle(session: &mut Session, catalog: &Catalog) -> Result<(), TurnFailure> {
-    let mut first = true;
-    session
-        .settle(|body| {
-            if std::mem::take(&mut first) {
-                catalog.learn_models(body);
-            }
-        })
-        .await
+    session.settle(|body| catalog.learn_models(body)).await
 }
 
 /// Waits until a user turn of the history is taken.

@@ -139,7 +139,7 @@ impl<'a> FrameIn<'a> {
                 }
                 AssistantBlock::Text(text) => written.push(BlockIn::Text { text }),
                 AssistantBlock::ToolUse { id, name, input } => {
-                    written.push(BlockIn::ToolUse { id, name, input })
+                    written.push(BlockIn::ToolUse { id, name, input });
                 }
             }
         }

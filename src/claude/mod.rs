@@ -165,6 +165,21 @@ impl Claude {
         }
     }
 
+    /// Asks for the models in the background, so that the list is there when it is needed.
+    pub fn list_models_soon(&self) {
+        let claude = self.clone();
+        self.inner.tasks.spawn(async move {
+            let stop = claude.inner.stop.clone();
+            tokio::select! {
+                listed = claude.models() => match listed {
+                    Ok(models) => tracing::info!(models = models.len(), "the Claude Code CLI works"),
+                    Err(failure) => tracing::error!(%failure, "the Claude Code CLI does not work"),
+                },
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+
     /// What is known of models without asking.
     #[must_use]
     pub fn catalog(&self) -> &Catalog {

@@ -22,8 +22,8 @@ pub struct Session {
     process: CliProcess,
     /// Lines waiting to be written together.
     outbox: Vec<u8>,
-    /// Ids of control requests that are not answered yet, oldest first.
-    unanswered: std::collections::VecDeque<String>,
+    /// Ids of control requests that are not answered yet. Answers may come in another order.
+    unanswered: Vec<String>,
     requests: u64,
 }
 
@@ -31,7 +31,7 @@ impl Session {
     /// A session with a process that was just started.
     #[must_use]
     pub fn new(process: CliProcess) -> Self {
-        Self { process, outbox: Vec::new(), unanswered: std::collections::VecDeque::new(), requests: 0 }
+        Self { process, outbox: Vec::new(), unanswered: Vec::new(), requests: 0 }
     }
 
     /// Puts a frame behind those that wait to be written.
@@ -49,7 +49,7 @@ impl Session {
     pub fn queue_control(&mut self, request: ControlRequest<'_>) -> Result<(), TurnFailure> {
         self.requests += 1;
         let request_id = format!("couplet-{}", self.requests);
-        self.unanswered.push_back(request_id.clone());
+        self.unanswered.push(request_id.clone());
         self.queue(&FrameIn::ControlRequest { request_id, request })
     }
 
@@ -98,14 +98,14 @@ impl Session {
         Ok(frame)
     }
 
-    /// Reads until every control request sent so far is answered, and hands each answer's body to `seen`.
+    /// Reads until every control request sent so far is answered, and hands the body of each answer to `seen`.
     ///
     /// # Errors
     /// When the CLI declines one, or as [`Session::next`].
     pub async fn settle(&mut self, mut seen: impl FnMut(&str)) -> Result<(), TurnFailure> {
-        while let Some(expected) = self.unanswered.front().cloned() {
+        while !self.unanswered.is_empty() {
             match self.next().await? {
-                Frame::ControlResponse(answer) if answer.request_id == expected => {
+                Frame::ControlResponse(answer) => {
                     if let Some(error) = answer.error {
                         return Err(TurnFailure::Protocol(format!(
                             "a control request was declined: {error}"
@@ -114,7 +114,8 @@ impl Session {
                     if let Some(body) = answer.response {
                         seen(body.get());
                     }
-                    self.unanswered.pop_front();
+                    let answered = answer.request_id.into_owned();
+                    self.unanswered.retain(|request| *request != answered);
                 }
                 Frame::ControlRequest { request_id } => {
                     let request_id = request_id.into_owned();

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
-use crate::openai::chat_request::{Parsed, parse};
 use crate::openai::error::ApiError;
+use crate::openai::parse::{Parsed, parse};
 
 /// The largest body, in bytes. Anthropic's API takes 32 MB.
 const MAX_BODY: usize = 32 * 1024 * 1024;

@@ -14,8 +14,9 @@ use super::{App, body, models, sse};
 use crate::claude::Answer;
 use crate::claude::answer::AnswerEvent;
 use crate::openai::chat_answer::ChatCompletion;
-use crate::openai::chat_request::{ChatRequest, Parsed};
+use crate::openai::chat_request::ChatRequest;
 use crate::openai::error::ApiError;
+use crate::openai::parse::Parsed;
 use crate::translate::chat_answer::{ChunkFold, ChunkWriter};
 use crate::translate::{chat_request, failure};
 

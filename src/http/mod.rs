@@ -70,8 +70,9 @@ pub fn router(app: App) -> Router {
         .nest("/v1", api.clone())
         .merge(api)
         .fallback(reply::unknown_path)
+        .method_not_allowed_fallback(reply::wrong_method)
         .layer(from_fn_with_state(app.clone(), guard::check_key));
-    let open = health::router();
+    let open = health::router().method_not_allowed_fallback(reply::wrong_method);
 
     // Outermost first: what is above sees a request earlier and its response later.
     let layers = ServiceBuilder::new()
@@ -81,7 +82,7 @@ pub fn router(app: App) -> Router {
         .layer(CatchPanicLayer::custom(reply::after_panic))
         .layer(cors(&app.http.allowed_origins))
         .layer(from_fn_with_state(app.clone(), guard::check_host_and_origin));
-    guarded.merge(open).method_not_allowed_fallback(reply::wrong_method).layer(layers).with_state(app)
+    guarded.merge(open).layer(layers).with_state(app)
 }
 
 /// Lets the pages of configured origins in. No origin is allowed by default, and never all.

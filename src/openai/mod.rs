@@ -7,3 +7,4 @@ pub mod chat_answer;
 pub mod chat_request;
 pub mod error;
 pub mod model;
+pub mod parse;

@@ -139,7 +139,7 @@ fn stop(stop: Option<OneOrMany>) -> Result<Vec<String>, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::openai::chat_request::parse;
+    use crate::openai::parse::parse;
     use rstest::rstest;
     use serde_json::{Value, json};
 

@@ -9,8 +9,12 @@ mod binary;
 #[cfg(all(test, target_os = "linux"))]
 mod faults;
 #[cfg(test)]
+mod http;
+#[cfg(test)]
 mod python;
 #[cfg(test)]
 mod real_cli;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod tidy;

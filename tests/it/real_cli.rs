@@ -1,6 +1,10 @@
 //! Tests with the real, pinned Claude Code CLI.
 
 mod chat;
+mod errors;
+mod history;
+mod leaving;
+mod prompts;
 
 use std::time::Duration;
 

@@ -70,6 +70,7 @@ impl Builder {
             },
             http: HttpSettings::default(),
             shutdown_grace: Duration::from_secs(2),
+            list_models_at_start: false,
         };
         Self { config, state, upstream }
     }
@@ -138,8 +139,8 @@ impl TestApp {
         self.stop.cancel();
     }
 
-    /// Stops it and waits for its end.
-    pub async fn shut_down(mut self) {
+    /// Stops it and waits for its end. Its folder is there until the app is dropped.
+    pub async fn shut_down(&mut self) {
         self.begin_shutdown();
         let server = self.server.take().expect("still running");
         server.await.expect("no panic").expect("no error");

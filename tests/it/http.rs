@@ -1,0 +1,4 @@
+//! The HTTP side, as far as no model is needed.
+
+mod entrance;
+mod requests;

@@ -1,0 +1,108 @@
+//! What is asked wrongly is told so, in OpenAI's form.
+
+use std::path::Path;
+
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::support::app::{Builder, TestApp, ask};
+
+async fn app() -> TestApp {
+    Builder::new(Path::new("/no/such/cli")).await.start().await
+}
+
+async fn error_of(response: reqwest::Response) -> (u16, Value) {
+    let status = response.status().as_u16();
+    assert!(response.headers().contains_key("x-request-id"));
+    assert_eq!(
+        response.headers().get("x-should-retry").map(reqwest::header::HeaderValue::as_bytes),
+        Some(&b"false"[..])
+    );
+    let body: Value = response.json().await.expect("JSON");
+    let keys: Vec<&String> = body["error"].as_object().expect("an error").keys().collect();
+    assert_eq!(keys, ["message", "type", "param", "code"]);
+    (status, body["error"].clone())
+}
+
+#[rstest]
+#[case("GET", "/", 404)]
+#[case("GET", "/v1", 404)]
+#[case("POST", "/v1/embeddings", 404)]
+#[case("POST", "/v1/responses", 404)]
+#[case("DELETE", "/v1/nothing/at/all", 404)]
+#[case("GET", "/v1/chat/completions", 405)]
+#[case("PUT", "/chat/completions", 405)]
+#[case("POST", "/v1/models", 405)]
+#[case("DELETE", "/v1/models/x", 405)]
+#[case("POST", "/health", 405)]
+#[tokio::test]
+async fn every_unknown_path_and_method_is_answered_in_json(
+    #[case] method: &str,
+    #[case] path: &str,
+    #[case] status: u16,
+) {
+    let app = app().await;
+    let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
+    let response = reqwest::Client::new().request(method, format!("{}{path}", app.url)).send().await;
+    let (got, error) = error_of(response.expect("an answer")).await;
+    assert_eq!(got, status);
+    assert_eq!(error["code"], if status == 404 { "unsupported_endpoint" } else { "method_not_allowed" });
+}
+
+#[rstest]
+#[case("/v1/chat/completions")]
+#[case("/chat/completions")]
+#[tokio::test]
+async fn an_error_names_the_field_with_and_without_the_prefix(#[case] path: &str) {
+    let body =
+        json!({"model": "m", "messages": [{"role": "user", "content": [{"type": "text", "text": 5}]}]});
+    let app = app().await;
+    let (status, error) = error_of(app.post(path).json(&body).send().await.expect("an answer")).await;
+    assert_eq!((status, &error["param"]), (400, &json!("messages[0].content[0].text")), "{error}");
+}
+
+#[tokio::test]
+async fn a_body_beyond_the_limit_is_a_413() {
+    let app = app().await;
+    let text = "x".repeat(33 * 1024 * 1024);
+    let response = app.post("/v1/chat/completions").json(&ask(&text)).send().await;
+    // A server that answers before the body is through may close the connection under the writer.
+    if let Ok(response) = response {
+        assert_eq!(error_of(response).await.0, 413);
+    }
+    let (status, _) =
+        error_of(app.post("/v1/chat/completions").json(&json!({})).send().await.expect("alive")).await;
+    assert_eq!(status, 400, "the server goes on");
+}
+
+#[rstest]
+#[case("{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}")]
+#[case("")]
+#[case("null")]
+#[case("\u{feff}{}")]
+#[tokio::test]
+async fn what_is_no_json_object_is_a_400(#[case] body: &'static str) {
+    let app = app().await;
+    let request = app.post("/v1/chat/completions").header("content-type", "application/json").body(body);
+    assert_eq!(error_of(request.send().await.expect("an answer")).await.0, 400);
+}
+
+#[tokio::test]
+async fn the_request_id_of_the_client_comes_back_and_one_is_made_otherwise() {
+    let app = app().await;
+    let given = app.get("/health/live").header("x-request-id", "mine-7").send().await.expect("an answer");
+    assert_eq!(given.headers()["x-request-id"], "mine-7");
+    assert!(given.headers().contains_key("openai-processing-ms"));
+    let made = app.get("/health/live").send().await.expect("an answer");
+    assert!(made.headers()["x-request-id"].len() >= 32);
+}
+
+#[tokio::test]
+async fn without_a_usable_cli_the_server_says_so_and_is_not_ready() {
+    let app = app().await;
+    let (status, answer) = app.answer(&ask("hi")).await;
+    assert_eq!((status, &answer["error"]["code"]), (503, &json!("cli_unavailable")), "{answer}");
+    assert!(answer["error"]["message"].as_str().expect("a message").contains("CLAUDE_CLI_PATH"));
+    assert_eq!(app.get("/health/ready").send().await.expect("an answer").status(), 503);
+    assert_eq!(app.get("/health").send().await.expect("an answer").status(), 503);
+}

@@ -1,0 +1,70 @@
+//! The house rules that no tool checks.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rstest::rstest;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).expect("a source file")
+}
+
+/// Dependencies run one way: `http` → `translate` → `openai`, `claude`, `turn`.
+#[rstest]
+#[case("src/claude", &["crate::http", "crate::openai", "crate::translate", "crate::config", "crate::upstream"])]
+#[case("src/translate", &["crate::http", "crate::config", "crate::upstream"])]
+#[case("src/openai", &["crate::http", "crate::claude", "crate::translate", "crate::turn", "crate::config"])]
+#[case("src/upstream", &["crate::http", "crate::claude", "crate::translate", "crate::openai", "crate::config"])]
+#[case("src/http", &["crate::upstream", "crate::config"])]
+fn dependencies_run_one_way(#[case] folder: &str, #[case] forbidden: &[&str]) {
+    let sources = sources(&Path::new(ROOT).join(folder));
+    assert!(sources.len() > 2, "{folder} was found");
+    for source in sources {
+        let text = read(&source);
+        // Documentation may point anywhere.
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        for line in code {
+            let breach = forbidden.iter().find(|name| line.contains(*name));
+            assert_eq!(breach, None, "{}: {line}", source.display());
+        }
+    }
+}
+
+#[test]
+fn every_variable_the_program_reads_is_in_the_example_and_the_readme() {
+    let config = read(&Path::new(ROOT).join("src/config.rs"));
+    let (product, _tests) = config.split_once("#[cfg(test)]").expect("tests");
+    let mut names: Vec<&str> =
+        product.split("env = \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    names.extend(["CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_API_KEY", "COUPLET_API_KEYS", "COUPLET_LOG"]);
+    assert!(names.len() > 15, "{names:?}");
+    let example = fs::read_to_string(Path::new(ROOT).join(".env.example")).expect(".env.example");
+    let readme = fs::read_to_string(Path::new(ROOT).join("README.md")).expect("README.md");
+    for name in names {
+        assert!(example.contains(&format!("{name}=")), "{name} is missing in .env.example");
+        assert!(readme.contains(&format!("`{name}`")), "{name} is missing in README.md");
+    }
+}
+
+#[test]
+fn source_files_stay_readable() {
+    for source in sources(&Path::new(ROOT).join("src")) {
+        let lines = read(&source).lines().count();
+        assert!(lines <= 500, "{} has {lines} lines: split it", source.display());
+    }
+}
