@@ -158,6 +158,9 @@ impl Claude {
         if let Some((models, true)) = self.inner.catalog.models() {
             return Ok(models);
         }
+        if self.is_draining() {
+            return Err(TurnFailure::ShuttingDown);
+        }
         let asked = self.inner.list_models().await;
         match (self.inner.catalog.models(), asked) {
             (Some((models, _)), _) => Ok(models),
