@@ -290,16 +290,16 @@ impl Inner {
     }
 
     async fn dispose(&self, session: Session, afterwards: Afterwards) {
+        let id = session.process_id();
         match afterwards {
             Afterwards::AtRest => session.into_process().end().await,
             Afterwards::Busy => session.interrupt_and_end().await,
             Afterwards::Kill => {
-                let process = session.into_process();
-                let id = process.id();
-                process.kill_and_wait().await;
-                self.supply.forget(id).await;
+                session.into_process().kill_and_wait().await;
             }
         }
+        // Whichever way was meant, it may have been killed in the end.
+        self.supply.forget(id).await;
     }
 
     /// Starts a process only to hear which models there are.
