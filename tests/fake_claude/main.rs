@@ -36,7 +36,7 @@ fn main() -> ExitCode {
             std::thread::sleep(FOR_EVER);
             Ok(())
         }
-        _ => chat(),
+        _ => note_of_session().and_then(|note| chat().and_then(|()| fs::remove_file(note))),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -45,6 +45,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The CLI keeps a note of each session that runs, and removes it at its end.
+fn note_of_session() -> io::Result<PathBuf> {
+    let config =
+        std::env::var_os("CLAUDE_CONFIG_DIR").ok_or_else(|| io::Error::other("no CLAUDE_CONFIG_DIR"))?;
+    let notes = PathBuf::from(config).join("sessions");
+    fs::create_dir_all(&notes)?;
+    let note = notes.join(format!("{}.json", std::process::id()));
+    fs::write(&note, "{}")?;
+    Ok(note)
 }
 
 fn chat() -> io::Result<()> {

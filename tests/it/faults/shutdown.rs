@@ -35,7 +35,7 @@ async fn open_answers_end_well_within_the_grace_time_and_new_ones_are_refused() 
         Step::Frames([&whole[3..], &[success()]].concat()),
     ];
     fake.follow(&Script { plays: vec![play("slowly", steps)], ..Script::default() });
-    let app = fake.app_with(|config| config.shutdown_grace = PATIENCE).await;
+    let mut app = fake.app_with(|config| config.shutdown_grace = PATIENCE).await;
     assert!(is_ready(&app).await);
     let open = app.chat(&streamed(&ask("slowly"))).await;
     eventually(PATIENCE, "it has begun", || fake.file("begun").exists()).await;
@@ -79,7 +79,7 @@ async fn answers_that_do_not_end_in_time_end_with_an_error(
         ..Script::default()
     };
     fake.follow(&script);
-    let app = fake
+    let mut app = fake
         .app_with(|config| {
             config.shutdown_grace = GRACE;
             config.claude.max_concurrency = 2;
@@ -108,9 +108,26 @@ async fn answers_that_do_not_end_in_time_end_with_an_error(
 }
 
 #[tokio::test]
+async fn no_process_is_started_to_list_models_any_more() {
+    let fake = FakeCli::new(&Script { at_start: vec![Step::Hang], ..Script::default() });
+    let mut app = fake.app_with(|config| config.shutdown_grace = GRACE).await;
+    let question = ask("hello");
+    let work = async {
+        eventually(PATIENCE, "one is starting", || fake.reports().len() == 1).await;
+        app.begin_shutdown();
+        while is_ready(&app).await {}
+        assert_eq!(app.get("/v1/models").send().await.expect("an answer").status(), 503);
+    };
+    let (answer, ()) = tokio::join!(app.answer(&question), work);
+    assert_eq!(refused(&answer), (503, "shutting_down"));
+    app.shut_down().await;
+    assert_eq!(fake.reports().len(), 1);
+}
+
+#[tokio::test]
 async fn a_server_at_rest_stops_at_once() {
     let fake = FakeCli::new(&Script::default());
-    let app = fake.app_with(|config| config.shutdown_grace = PATIENCE).await;
+    let mut app = fake.app_with(|config| config.shutdown_grace = PATIENCE).await;
     assert_eq!(said(&app.answer(&ask("hello")).await), "fine");
     let begun = Instant::now();
     app.shut_down().await;
@@ -125,7 +142,7 @@ async fn a_client_that_does_not_read_cannot_keep_the_server_from_stopping() {
         plays: vec![play("", [Step::Frames(vec![message_start("msg_1")]), texts])],
         ..Script::default()
     });
-    let app = fake.app_with(|config| config.shutdown_grace = GRACE).await;
+    let mut app = fake.app_with(|config| config.shutdown_grace = GRACE).await;
     let unread = app.chat(&streamed(&ask("hello"))).await;
     let (begun, url) = (Instant::now(), app.url.clone());
     app.shut_down().await;

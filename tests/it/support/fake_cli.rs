@@ -77,6 +77,16 @@ impl FakeCli {
             .collect()
     }
 
+    /// Forgets the processes there were.
+    pub fn forget_reports(&self) {
+        for report in self.reports() {
+            for kind in ["json", "stdin"] {
+                fs::remove_file(self.file(&format!("{}.{kind}", report.process_id)))
+                    .expect("a file of its own");
+            }
+        }
+    }
+
     /// The one process there was.
     pub fn report(&self) -> Report {
         let mut reports = self.reports();
