@@ -302,7 +302,7 @@ impl Drop for CliProcess {
 async fn some_death(deaths: &mut ChildSignals) {
     if deaths.recv().await.is_none() {
         // Not without the runtime's end.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

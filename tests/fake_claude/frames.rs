@@ -57,8 +57,3 @@ pub fn message(id: &str, said: &str) -> Vec<Value> {
         message_stop(),
     ]
 }
-
-/// A text of `size` bytes that begins with its number in eight digits.
-pub fn numbered(number: usize, size: usize) -> String {
-    format!("{:x<size$}", format!("{number:08}"))
-}

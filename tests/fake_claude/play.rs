@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Signal, getpid, kill_process};
 use serde_json::{Value, json};
 
-use crate::frames::{self, numbered};
+use crate::frames;
 use crate::script::{OnControl, Script, Step};
 use crate::talk::{Input, Talk, answer_control, until, write, write_frame};
 
@@ -204,4 +204,9 @@ fn start_child(keeps_output: bool) -> io::Result<()> {
     }
     // Nobody waits for it: it ends after this process, or with it.
     child.spawn().map(drop)
+}
+
+/// A text of `size` bytes that begins with its number in eight digits.
+fn numbered(number: usize, size: usize) -> String {
+    format!("{:x<size$}", format!("{number:08}"))
 }

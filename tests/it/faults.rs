@@ -10,11 +10,15 @@ mod slow_reader;
 mod starting;
 mod turns;
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::support::app::{Streamed, TestApp, ask};
+use crate::support::couplet_process::streamed;
 use crate::support::fake_cli::FakeCli;
 
 /// Within this a process must be gone after its end was decided.
@@ -56,4 +60,20 @@ async fn is_as_before(app: &TestApp, fake: &FakeCli, places: u64) {
     while free_places(app).await != places {
         assert!(begun.elapsed() < SOON, "{} of {places} places are free", free_places(app).await);
     }
+}
+
+/// Asks for a stream, over a connection that takes little unread.
+async fn ask_unread(app: &TestApp, text: &str) -> TcpStream {
+    let address: SocketAddr = app.url.trim_start_matches("http://").parse().expect("an address");
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(16 * 1024).expect("a small buffer");
+    let mut connection = socket.connect(address).await.expect("a connection");
+    let body = streamed(&ask(text)).to_string();
+    let request = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    connection.write_all(request.as_bytes()).await.expect("a request");
+    connection
 }

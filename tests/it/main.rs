@@ -3,10 +3,12 @@
 //! Tests that start the real Claude Code CLI belong into `real_cli`, those that run Python clients into `python`:
 //! `.config/nextest.toml` knows them by these names, and runs fewer of them at a time.
 
-// Two modules look at processes in /proc.
-#[cfg(all(test, target_os = "linux"))]
+// These two look at processes in /proc.
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod binary;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod faults;
 #[cfg(test)]
 mod http;

@@ -1,7 +1,7 @@
 //! What comes on stdout is not what it should be.
 
 use couplet::claude::line_reader::MAX_LINE;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{SOON, broken, is_as_before, refused, said};
 use crate::support::app::{TestApp, ask};
@@ -42,8 +42,8 @@ async fn lines_that_are_no_known_frames_are_counted_and_skipped() {
 #[tokio::test]
 async fn line_ends_of_both_kinds_and_empty_lines_do_not_matter() {
     let frames = [message("msg_1", "a\r\nb\n"), vec![success()]].concat();
-    let lines: String = frames.iter().map(|frame| format!("\r\n\n{frame}\r\n\r\n")).collect();
-    let fake = FakeCli::that_does([Step::Bytes(lines.into_bytes())]);
+    let line = |frame: &Value| Step::Bytes(format!("\r\n\n{frame}\r\n\r\n").into_bytes());
+    let fake = FakeCli::that_does(frames.iter().map(line).collect::<Vec<_>>());
     let app = fake.app().await;
     assert_eq!(app.stream(&ask("hello")).await.contents(), ["a\r\nb\n"]);
 }

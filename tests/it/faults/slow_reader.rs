@@ -1,18 +1,15 @@
 //! The client reads slowly, or not at all.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use couplet::claude::conversation::Deadlines;
 use couplet::config::Config;
 use rstest::rstest;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
 
-use super::{SOON, is_as_before};
-use crate::support::app::{TestApp, ask};
-use crate::support::couplet_process::streamed;
+use super::{SOON, ask_unread, is_as_before};
 use crate::support::fake_cli::frames::{message_delta, message_start, message_stop, success};
 use crate::support::fake_cli::script::{Script, Step};
 use crate::support::fake_cli::{FakeCli, eventually, play};
@@ -49,22 +46,6 @@ fn long_answer(stubborn: bool) -> FakeCli {
 
 fn idle(idle: Duration) -> impl FnOnce(&mut Config) {
     move |config| config.claude.deadlines = Deadlines { first_frame: LONG, idle, total: LONG }
-}
-
-/// Asks, over a connection that takes little unread.
-async fn ask_at_length(app: &TestApp) -> TcpStream {
-    let address: SocketAddr = app.url.trim_start_matches("http://").parse().expect("an address");
-    let socket = TcpSocket::new_v4().expect("a socket");
-    socket.set_recv_buffer_size(16 * 1024).expect("a small buffer");
-    let mut connection = socket.connect(address).await.expect("a connection");
-    let body = streamed(&ask("at length")).to_string();
-    let request = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
-         content-length: {}\r\nconnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    connection.write_all(request.as_bytes()).await.expect("a request");
-    connection
 }
 
 /// Reads the rest: the numbers of the pieces, the error, and whether it was told to be complete.
@@ -111,7 +92,7 @@ async fn stalled(fake: &FakeCli, time: Duration) -> Instant {
 async fn a_reader_that_stops_slows_the_cli_and_misses_nothing_when_it_goes_on() {
     let fake = long_answer(false);
     let app = fake.app_with(idle(LONG)).await;
-    let connection = ask_at_length(&app).await;
+    let connection = ask_unread(&app, "at length").await;
     stalled(&fake, SHORT).await;
     assert!(!fake.file("all-said").exists(), "it is slowed");
     let (pieces, error, done) = read(connection).await;
@@ -127,7 +108,7 @@ async fn a_reader_that_stops_slows_the_cli_and_misses_nothing_when_it_goes_on() 
 async fn a_reader_that_stops_for_too_long_gets_an_error_and_the_cli_is_ended(#[case] stubborn: bool) {
     let fake = long_answer(stubborn);
     let app = fake.app_with(idle(SHORT)).await;
-    let connection = ask_at_length(&app).await;
+    let connection = ask_unread(&app, "at length").await;
     let since = stalled(&fake, SHORT / 2).await;
     fake.gone_within(SHORT + SOON).await;
     assert!(since.elapsed() < SHORT + SOON, "within a second of the deadline, not {:?}", since.elapsed());

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use rstest::rstest;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::Value;
 
 use super::{SOON, is_as_before, refused, said};
 use crate::support::app::{TestApp, ask};
+use crate::support::couplet_process::CoupletProcess;
 use crate::support::fake_cli::script::{Script, Step};
 use crate::support::fake_cli::{FakeCli, eventually, program};
 
@@ -141,4 +143,32 @@ async fn clients_that_leave_while_a_cli_is_starting_leave_no_process_behind() {
     fake.follow(&Script::default());
     is_as_before(&app, &fake, 16).await;
     assert_eq!(refused(&app.answer(&ask("")).await).0, 400, "an empty question never gets that far");
+}
+
+#[tokio::test]
+async fn without_free_descriptors_a_request_is_503_until_there_are_some() {
+    let fake = FakeCli::new(&Script::default());
+    let couplet = CoupletProcess::start(&fake, &[]).await;
+    assert_eq!(said(&couplet.answer(&ask("hello")).await), "fine");
+    fake.gone_within(SOON).await;
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let limit = |current| {
+        let id = i32::try_from(couplet.running.id()).ok().and_then(Pid::from_raw);
+        let before = prlimit(id, Resource::Nofile, Rlimit { current, maximum });
+        before.expect("a child of one's own").current
+    };
+    let before = limit(Some(64));
+    // The connection of the request that is refused takes one, so do the pipes of a process.
+    let open = couplet.descriptors() as u64;
+    limit(Some(open + 2));
+    let (status, body) = couplet.answer(&ask("hello")).await;
+    assert_eq!((status, &body["error"]["code"]), (503, &"cli_unavailable".into()), "{body}");
+    assert!(
+        body["error"]["message"].as_str().is_some_and(|reason| reason.contains("Too many open files")),
+        "{body}"
+    );
+    limit(before);
+    assert_eq!(said(&couplet.answer(&ask("hello")).await), "fine");
+    fake.gone_within(SOON).await;
+    assert_eq!(couplet.health().await["free_places"], 16);
 }

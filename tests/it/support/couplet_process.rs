@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::app::{Streamed, TOKEN};
+use super::app::TOKEN;
 use super::command::Running;
 use super::fake_cli::{FakeCli, eventually, program};
 
@@ -65,11 +65,6 @@ impl CoupletProcess {
     pub async fn answer(&self, body: &Value) -> (u16, Value) {
         let response = self.chat(body).await;
         (response.status().as_u16(), response.json().await.expect("JSON"))
-    }
-
-    /// A streamed answer, read to its end.
-    pub async fn stream(&self, body: &Value) -> Streamed {
-        Streamed::read(self.chat(&streamed(body)).await).await
     }
 
     /// What `/health` says.

@@ -101,23 +101,33 @@ impl FakeCli {
         copies.map(|copy| fs::read_to_string(copy).expect("a copy of stdin")).collect()
     }
 
-    /// Its processes that live, their children and their launchers included, and those that are dead but were not
-    /// waited for.
+    /// Its processes that live, their children and their launchers included.
     pub fn living(&self) -> Vec<u32> {
         let folder = self.folder.path().as_os_str().as_encoded_bytes();
-        let of_ours = |id: u32| {
+        let of_ours = |id: &u32| {
+            // The dead have none.
             let environment = fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
             environment.windows(folder.len()).any(|part| part == folder)
         };
-        let started: Vec<u32> = self.reports().iter().map(|report| report.process_id).collect();
-        process_ids().filter(|id| of_ours(*id) || (started.contains(id) && is_zombie(*id))).collect()
+        process_ids().filter(of_ours).collect()
     }
 
-    /// Waits until none of its processes is left, for at most `limit`; says how long that took.
-    pub async fn gone_within(&self, limit: Duration) -> Duration {
-        let begun = Instant::now();
-        eventually(limit, "no process of the CLI is left", || self.living().is_empty()).await;
-        begun.elapsed()
+    /// Its processes that are dead but were not waited for.
+    fn zombies(&self) -> Vec<u32> {
+        let started = self.reports().into_iter().map(|report| report.process_id);
+        started.filter(|id| is_zombie(*id)).collect()
+    }
+
+    /// Waits until none of its processes lives, for at most `limit`. Where the server is gone too, it is for the system
+    /// to clear the dead away.
+    pub async fn dead_within(&self, limit: Duration) {
+        eventually(limit, "no process of the CLI lives", || self.living().is_empty()).await;
+    }
+
+    /// Waits until none of its processes is left, alive or dead, for at most `limit`.
+    pub async fn gone_within(&self, limit: Duration) {
+        let is_gone = || self.living().is_empty() && self.zombies().is_empty();
+        eventually(limit, "no process of the CLI is left", is_gone).await;
     }
 }
 
