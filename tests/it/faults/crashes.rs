@@ -21,7 +21,7 @@ fn frames_of(name: &str) -> usize {
     let recording = std::fs::read_to_string(fixture(name)).expect("a recording");
     let lines: Vec<&str> = recording.lines().collect();
     let is_question = |line: &&str| line.starts_with(r#"{"dir":"in","frame":{"type":"user""#);
-    let question = lines.iter().rposition(|line| is_question(line)).expect("a question");
+    let question = lines.iter().rposition(is_question).expect("a question");
     lines[question + 1..].iter().filter(|line| line.starts_with(r#"{"dir":"out""#)).count()
 }
 
