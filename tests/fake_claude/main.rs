@@ -64,11 +64,11 @@ fn chat() -> io::Result<()> {
     let path = path.ok_or_else(|| io::Error::other(format!("no script in ANTHROPIC_BASE_URL: {url:?}")))?;
     let script = read(&path)?;
     report(&path)?;
-    let talk = Talk::start(File::create(beside(&path, "stdin"))?);
     let at_start = script.at_start.clone();
-    let mut player = Player { script, talk, waiting: VecDeque::new(), deaf: true, ended: false };
+    let mut player = Player { script, talk: None, waiting: VecDeque::new(), ended: false };
+    let copy = File::create(beside(&path, "stdin"))?;
     player.play(&at_start)?;
-    player.deaf = false;
+    player.talk = Some(Talk::start(copy));
     loop {
         if let Some(turn) = player.waiting.pop_front() {
             take_turn(&mut player, &path, &turn)?;
@@ -77,7 +77,7 @@ fn chat() -> io::Result<()> {
         if player.ended && !player.script.ignores_end_of_input {
             return Ok(());
         }
-        match player.talk.next(FOR_EVER) {
+        match player.next(FOR_EVER) {
             Some(Input::Frame(frame)) if frame["type"] == "control_request" => {
                 player.control(&frame)?;
             }

@@ -38,11 +38,10 @@ pub enum Went {
 /// A process that follows its script.
 pub struct Player {
     pub script: Script,
-    pub talk: Talk,
+    /// None before the start is over: nothing is read until then.
+    pub talk: Option<Talk>,
     /// Turns that came while a play went on.
     pub waiting: VecDeque<Value>,
-    /// Whether it does not take notice of what comes in, as before its start is over.
-    pub deaf: bool,
     /// Whether stdin has ended.
     pub ended: bool,
 }
@@ -99,15 +98,22 @@ impl Player {
         Ok(Went::On)
     }
 
+    /// What came in next; `None` when nothing did within that time.
+    pub fn next(&self, time: Duration) -> Option<Input> {
+        match &self.talk {
+            Some(talk) => talk.next(time),
+            None => {
+                std::thread::sleep(time);
+                None
+            }
+        }
+    }
+
     /// Answers what comes in for that time.
     fn heed(&mut self, time: Duration) -> io::Result<Went> {
-        if self.deaf {
-            std::thread::sleep(time);
-            return Ok(Went::On);
-        }
         let end = Instant::now() + time;
         loop {
-            match self.talk.next(until(end)) {
+            match self.next(until(end)) {
                 None => return Ok(Went::On),
                 Some(Input::End) => self.ended = true,
                 Some(Input::Frame(frame)) => match frame["type"].as_str() {
@@ -150,7 +156,7 @@ impl Player {
     fn ask(&mut self, request: &Value) -> io::Result<Went> {
         write_frame(&json!({"type": "control_request", "request_id": "fake-1", "request": request}))?;
         let end = Instant::now() + FOR_EVER;
-        while let Some(input) = self.talk.next(until(end)) {
+        while let Some(input) = self.next(until(end)) {
             let Input::Frame(frame) = input else { continue };
             match frame["type"].as_str() {
                 Some("control_response") => return Ok(Went::On),

@@ -22,7 +22,7 @@ pub struct Talk {
 }
 
 impl Talk {
-    /// Begins to read stdin, and keeps a copy of it in `copy`.
+    /// Reads stdin from now on, and keeps a copy of it in `copy`.
     pub fn start(mut copy: File) -> Self {
         let (sender, input) = channel();
         thread::spawn(move || {

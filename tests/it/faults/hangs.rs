@@ -7,7 +7,7 @@ use couplet::claude::conversation::Deadlines;
 use couplet::config::Config;
 use rstest::rstest;
 
-use super::{SOON, broken, free_places, is_as_before, refused};
+use super::{SOON, broken, free_places, is_as_before, refused, said};
 use crate::support::app::ask;
 use crate::support::fake_cli::frames::{message_start, text};
 use crate::support::fake_cli::script::{OnControl, Script, Step};
@@ -67,6 +67,21 @@ async fn a_cli_that_does_not_begin_is_ended_with_its_group(
     assert!(begun.elapsed() < SHORT + SOON, "within a second of the deadline, not {:?}", begun.elapsed());
     fake.follow(&Script::default());
     is_as_before(&app, &fake, places).await;
+}
+
+#[rstest]
+#[case::and_says_nothing(vec![Step::Hang])]
+#[case::and_writes_more_than_a_pipe_takes(vec![Step::FloodStdout { bytes: 1024 * 1024, line: 80 }])]
+#[tokio::test]
+async fn a_cli_that_does_not_read_a_long_question_is_ended(#[case] at_start: Vec<Step>) {
+    let fake = FakeCli::new(&stubborn(Script { at_start, ..Script::default() }));
+    let app = fake.app_with(deadlines(Deadlines { first_frame: SHORT, idle: LONG, total: LONG })).await;
+    let long = "much to say ".repeat(100_000);
+    assert_eq!(refused(&app.answer(&ask(&long)).await), (504, "timeout"));
+    fake.gone_within(SOON).await;
+    fake.follow(&Script::default());
+    is_as_before(&app, &fake, 16).await;
+    assert_eq!(said(&app.answer(&ask(&long)).await), "fine");
 }
 
 #[rstest]
