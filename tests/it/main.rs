@@ -11,6 +11,8 @@ mod binary;
 #[cfg(target_os = "linux")]
 mod faults;
 #[cfg(test)]
+mod demo;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod python;

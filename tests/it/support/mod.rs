@@ -9,4 +9,5 @@ pub mod fake_cli;
 pub mod hostile_prompts;
 pub mod python;
 pub mod real_cli;
+pub mod server;
 pub mod tools;
