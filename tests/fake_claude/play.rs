@@ -100,13 +100,11 @@ impl Player {
 
     /// What came in next; `None` when nothing did within that time.
     pub fn next(&self, time: Duration) -> Option<Input> {
-        match &self.talk {
-            Some(talk) => talk.next(time),
-            None => {
-                std::thread::sleep(time);
-                None
-            }
+        if let Some(talk) = &self.talk {
+            return talk.next(time);
         }
+        std::thread::sleep(time);
+        None
     }
 
     /// Answers what comes in for that time.

@@ -8,10 +8,10 @@
 #[cfg(target_os = "linux")]
 mod binary;
 #[cfg(test)]
+mod demo;
+#[cfg(test)]
 #[cfg(target_os = "linux")]
 mod faults;
-#[cfg(test)]
-mod demo;
 #[cfg(test)]
 mod http;
 #[cfg(test)]

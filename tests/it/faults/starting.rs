@@ -4,6 +4,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::Duration;
 
+use couplet::claude::supply::CliProgram;
 use futures_util::future::join_all;
 use rstest::rstest;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
@@ -57,7 +58,8 @@ async fn a_cli_is_503_with_the_reason_until_it_is_there(#[case] put: fn(&Path), 
     let fake = FakeCli::new(&Script::default());
     let path = fake.file("claude");
     put(&path);
-    let app = fake.app_with(|config| config.claude.process.program.clone_from(&path)).await;
+    let app =
+        fake.app_with(|config| config.claude.process.program = CliProgram::Installed(path.clone())).await;
     let sentence = sentence(&app).await;
     assert!(sentence.contains(reason) && sentence.contains("CLAUDE_CLI_PATH"), "{sentence}");
     let ready = app.get("/health/ready").send().await.expect("an answer");
@@ -74,7 +76,8 @@ async fn a_cli_that_vanishes_is_503_until_it_is_back() {
     let fake = FakeCli::new(&Script::default());
     let path = fake.file("claude");
     symlink(program(), &path).expect("a link");
-    let app = fake.app_with(|config| config.claude.process.program.clone_from(&path)).await;
+    let app =
+        fake.app_with(|config| config.claude.process.program = CliProgram::Installed(path.clone())).await;
     assert_eq!(said(&app.answer(&ask("hello")).await), "fine");
     std::fs::remove_file(&path).expect("the link");
     let sentence = sentence(&app).await;
