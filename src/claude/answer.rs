@@ -170,7 +170,7 @@ impl AnswerReader {
             // The model had ended; this is a turn that the CLI added by itself.
             Message::Ended(reason) => return Ok(self.complete_and_stop(reason)),
             // The CLI asks again, but the client has read a part of the first attempt already.
-            Message::Broken if self.shown => return Err(TurnFailure::BrokenOff),
+            Message::Open { .. } | Message::Broken if self.shown => return Err(TurnFailure::BrokenOff),
             Message::None | Message::Open { .. } | Message::Broken => {}
         }
         self.message = Message::Open { has_text: false };

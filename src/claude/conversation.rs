@@ -36,16 +36,19 @@ pub enum Afterwards {
 }
 
 /// Passes events to the reader of the answer.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Sink {
     events: mpsc::Sender<Result<AnswerEvent, TurnFailure>>,
+    /// Room kept for a failure, so that a reader that is behind learns of it too, and nobody has to wait for him.
+    last_word: Option<mpsc::OwnedPermit<Result<AnswerEvent, TurnFailure>>>,
 }
 
 impl Sink {
-    /// A sink that writes to `events`.
+    /// A sink that writes to `events`, a channel with nothing in it yet. It keeps one of its places for a failure.
     #[must_use]
     pub fn new(events: mpsc::Sender<Result<AnswerEvent, TurnFailure>>) -> Self {
-        Self { events }
+        let last_word = events.clone().try_reserve_owned().ok();
+        Self { events, last_word }
     }
 
     /// Ends when the reader is gone.
@@ -64,9 +67,11 @@ impl Sink {
         }
     }
 
-    /// Passes a failure on. Waits a moment for room; a reader that has none is not reading.
-    pub async fn fail(&self, failure: TurnFailure) {
-        let _ = self.events.send_timeout(Err(failure), Duration::from_secs(1)).await;
+    /// Passes a failure on, behind what the reader has not read yet. The first one counts.
+    pub fn fail(&mut self, failure: TurnFailure) {
+        if let Some(room) = self.last_word.take() {
+            room.send(Err(failure));
+        }
     }
 }
 

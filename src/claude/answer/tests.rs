@@ -105,6 +105,13 @@ fn a_message_that_broke_after_a_part_was_read_is_an_error() {
 }
 
 #[test]
+fn a_message_that_begins_behind_one_that_was_left_open_is_an_error() {
+    let (said, end) = read(&[start("a", 1), text("x"), start("b", 1), text("y")]);
+    assert_eq!(said, ">x");
+    assert!(matches!(end, Some(Err(TurnFailure::BrokenOff))), "{end:?}");
+}
+
+#[test]
 fn a_message_that_broke_before_anything_was_read_is_repeated_and_both_are_counted() {
     let frames = [
         start("a", 7),
