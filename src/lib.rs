@@ -8,6 +8,7 @@ pub mod config;
 pub mod doctor;
 pub mod http;
 pub mod openai;
+pub mod recorder;
 pub mod stand_in;
 pub mod translate;
 pub mod turn;

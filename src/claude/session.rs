@@ -34,22 +34,24 @@ impl Session {
         Self { process, outbox: Vec::new(), unanswered: Vec::new(), requests: 0 }
     }
 
-    /// Puts a frame behind those that wait to be written.
+    /// Puts a frame behind those that wait to be written. [`Session::settle`] waits for the answers to control requests.
     ///
     /// # Errors
     /// When the frame cannot be written as JSON, which would be a defect of Couplet.
     pub fn queue(&mut self, frame: &FrameIn<'_>) -> Result<(), TurnFailure> {
+        if let FrameIn::ControlRequest { request_id, .. } = frame {
+            self.unanswered.push(request_id.clone());
+        }
         frame.write_to(&mut self.outbox).map_err(|error| TurnFailure::Protocol(error.to_string()))
     }
 
-    /// Queues a control request; [`Session::settle`] waits for its answer.
+    /// Queues a control request, with an id of the session's own.
     ///
     /// # Errors
     /// As [`Session::queue`].
     pub fn queue_control(&mut self, request: ControlRequest<'_>) -> Result<(), TurnFailure> {
         self.requests += 1;
         let request_id = format!("couplet-{}", self.requests);
-        self.unanswered.push(request_id.clone());
         self.queue(&FrameIn::ControlRequest { request_id, request })
     }
 

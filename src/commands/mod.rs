@@ -1,6 +1,7 @@
 //! The commands of the binary, a file each.
 
 mod doctor;
+mod record;
 mod serve;
 mod upstream;
 
@@ -29,6 +30,9 @@ enum Command {
     /// Check whether the installed Claude Code CLI still behaves as Couplet needs it. It is run against a scripted API: no
     /// account is used.
     Doctor(doctor::DoctorArguments),
+    /// Record dialogues with the installed Claude Code CLI for the tests of Couplet itself.
+    #[command(hide = true)]
+    Record(record::RecordArguments),
     /// Run a scripted Messages API on loopback: give the CLI its address in `ANTHROPIC_BASE_URL` and try things without
     /// an account. Prompts script it with [[…]] directives; see the documentation of `couplet::upstream`.
     Upstream(upstream::UpstreamArguments),
@@ -41,6 +45,7 @@ impl Arguments {
             None => serve::run(self.serve),
             Some(Command::Serve(arguments)) => serve::run(*arguments),
             Some(Command::Doctor(arguments)) => doctor::run(arguments),
+            Some(Command::Record(arguments)) => record::run(arguments),
             Some(Command::Upstream(arguments)) => upstream::run(&arguments),
         }
     }

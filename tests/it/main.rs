@@ -13,6 +13,8 @@ mod demo;
 #[cfg(target_os = "linux")]
 mod faults;
 #[cfg(test)]
+mod goldens;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod python;
