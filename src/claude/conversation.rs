@@ -100,10 +100,8 @@ impl From<TurnFailure> for Stop {
 /// When the CLI declines or ends; deadlines are the caller's.
 pub async fn ask(session: &mut Session, turn: &Turn, catalog: &Catalog) -> Result<(), TurnFailure> {
     session.queue_control(ControlRequest::Initialize { system_prompt: &turn.system })?;
-    session.queue_control(ControlRequest::SetModel { model: &turn.model })?;
-    if let Some(settings) = frame_in::flag_settings(&turn.parameters) {
-        session.queue_control(ControlRequest::ApplyFlagSettings { settings })?;
-    }
+    let settings = frame_in::flag_settings(&turn.model, &turn.parameters);
+    session.queue_control(ControlRequest::ApplyFlagSettings { settings })?;
     if turn.parameters.effort == Some(Effort::Off) {
         // Models that always think do not mind.
         session.queue_control(ControlRequest::SetMaxThinkingTokens { max_thinking_tokens: 0 })?;

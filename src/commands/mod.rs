@@ -1,5 +1,6 @@
 //! The commands of the binary, a file each.
 
+mod doctor;
 mod serve;
 mod upstream;
 
@@ -25,6 +26,9 @@ pub struct Arguments {
 enum Command {
     /// Run the server (the same as no command).
     Serve(Box<ServeArguments>),
+    /// Check whether the installed Claude Code CLI still behaves as Couplet needs it. It is run against a scripted API: no
+    /// account is used.
+    Doctor(doctor::DoctorArguments),
     /// Run a scripted Messages API on loopback: give the CLI its address in `ANTHROPIC_BASE_URL` and try things without
     /// an account. Prompts script it with [[…]] directives; see the documentation of `couplet::upstream`.
     Upstream(upstream::UpstreamArguments),
@@ -36,6 +40,7 @@ impl Arguments {
         match self.command {
             None => serve::run(self.serve),
             Some(Command::Serve(arguments)) => serve::run(*arguments),
+            Some(Command::Doctor(arguments)) => doctor::run(arguments),
             Some(Command::Upstream(arguments)) => upstream::run(&arguments),
         }
     }

@@ -175,9 +175,17 @@ fn an_error_result_has_its_kind(#[case] fields: Value, #[case] word: &str, #[cas
 #[test]
 fn a_usage_limit_knows_its_reset() {
     let limit = json!({"type": "rate_limit_event", "rate_limit_info": {"status": "rejected", "resetsAt": 1_795_208_576_u64}});
-    let error = json!({"is_error": true, "api_error": "usage_limit_reached", "result": "used up"});
-    let (_, end) = read(&[limit.to_string(), result(&error)]);
-    let Some(Err(TurnFailure::UsageLimit { resets_at, sentence })) = end else { panic!("{end:?}") };
-    assert_eq!(resets_at, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_208_576)));
-    assert_eq!(sentence, "used up");
+    // The second is how releases up to 2.1.270 put it.
+    for error in [
+        json!({"is_error": true, "api_error": "usage_limit_reached", "result": "used up"}),
+        json!({"is_error": true, "api_error_status": 429, "result": "used up"}),
+    ] {
+        let (_, end) = read(&[limit.to_string(), result(&error)]);
+        let Some(Err(TurnFailure::UsageLimit { resets_at, sentence })) = end else { panic!("{end:?}") };
+        assert_eq!(resets_at, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_208_576)));
+        assert_eq!(sentence, "used up");
+    }
+    let burst = json!({"type": "rate_limit_event", "rate_limit_info": {"status": "rejected"}});
+    let (_, end) = read(&[burst.to_string(), result(&json!({"is_error": true, "api_error_status": 429}))]);
+    assert!(matches!(end, Some(Err(TurnFailure::Api { kind: ApiFailureKind::RateLimited, .. }))), "{end:?}");
 }
