@@ -33,7 +33,7 @@ pub enum FrameIn<'a> {
         #[serde(rename = "shouldQuery", skip_serializing_if = "Option::is_none")]
         should_query: Option<bool>,
         /// Always true: the text is delivered as written, with no look for commands and file mentions in it. Not
-        /// documented; seen to work on 2.1.270 and 2.1.329, unknown to 2.1.197. See [`user_content`] for the second lock.
+        /// documented; seen to work on 2.1.270 and 2.1.329, unknown to 2.1.197. See `user_content` for the second lock.
         client_composed: bool,
     },
     /// An assistant turn of the history. It is appended at once, while user frames queue: it may be written only after
