@@ -6,6 +6,7 @@
 pub mod claude;
 pub mod config;
 pub mod http;
+pub mod logging;
 pub mod openai;
 pub mod translate;
 pub mod turn;

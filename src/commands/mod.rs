@@ -1,5 +1,6 @@
 //! The commands of the binary, a file each.
 
+mod config;
 mod serve;
 mod upstream;
 
@@ -13,7 +14,8 @@ const UNUSABLE: u8 = 2;
 
 /// Speaks the OpenAI API and answers through the official Claude Code CLI.
 #[derive(Debug, Parser)]
-#[command(name = "couplet", version, about)]
+// A flag before a command would be taken for the server's, and do nothing.
+#[command(name = "couplet", version, about, args_conflicts_with_subcommands = true)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -25,6 +27,8 @@ pub struct Arguments {
 enum Command {
     /// Run the server (the same as no command).
     Serve(Box<ServeArguments>),
+    /// Show the settings that count and where they come from; exit status 2 says that they cannot be used.
+    Config(Box<config::ConfigArguments>),
     /// Run a scripted Messages API on loopback: give the CLI its address in `ANTHROPIC_BASE_URL` and try things without
     /// an account. Prompts script it with [[…]] directives; see the documentation of `couplet::upstream`.
     Upstream(upstream::UpstreamArguments),
@@ -34,8 +38,9 @@ impl Arguments {
     /// Runs the command.
     pub fn run(self) -> ExitCode {
         match self.command {
-            None => serve::run(self.serve),
-            Some(Command::Serve(arguments)) => serve::run(*arguments),
+            None => serve::run(&self.serve),
+            Some(Command::Serve(arguments)) => serve::run(&arguments),
+            Some(Command::Config(arguments)) => config::run(&arguments),
             Some(Command::Upstream(arguments)) => upstream::run(&arguments),
         }
     }

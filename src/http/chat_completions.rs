@@ -55,7 +55,7 @@ async fn answer(app: &App, request: Request, log: &mut RequestLog) -> Result<Ans
         request.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false);
     let chat_request::Translated { mut turn, adjusted } = chat_request::turn(request)?;
     ignored.extend(adjusted.into_iter().map(ToOwned::to_owned));
-    turn.model = models::resolve(app, &turn.model).await?;
+    models::resolve(app, &mut turn).await?;
     log.asked(&turn.model, stream, &ignored);
 
     let id = format!("chatcmpl-{}", Uuid::new_v4().simple());

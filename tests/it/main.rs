@@ -10,6 +10,8 @@ mod python;
 #[cfg(test)]
 mod real_cli;
 #[cfg(test)]
+mod settings;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod tidy;

@@ -61,6 +61,19 @@ pub fn run_with_only(
     wait(command, limit)
 }
 
+/// As [`run_with_only`], in `folder`.
+pub fn run_in(
+    folder: &Path,
+    program: &Path,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    limit: Duration,
+) -> io::Result<Ended> {
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().envs(environment.iter().copied()).current_dir(folder);
+    wait(command, limit)
+}
+
 fn wait(mut command: Command, limit: Duration) -> io::Result<Ended> {
     // Files instead of pipes: a child of the child that keeps them open cannot make us wait.
     let (stdout, stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
