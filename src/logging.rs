@@ -12,11 +12,14 @@ use tracing_subscriber::{Layer, fmt};
 
 use crate::config::values::{Refusal, Value, choices};
 
-/// Couplet's own target. Everything it logs itself is without content, at every level.
+/// Couplet's own target. What it logs is without content at every level; for what is not, see [`QUOTING`].
 const OWN: &str = "couplet";
 
 /// The most that libraries may say unless they are named: at finer levels some of them write out what passes through.
 const LIBRARIES: LevelFilter = LevelFilter::WARN;
+
+/// Parts of Couplet whose lines may quote what was said. They are off unless they are named.
+const QUOTING: [&str; 1] = [crate::claude::session::CLI_STDERR];
 
 /// The words for levels.
 const LEVELS: &str = "off, error, warn, info, debug, trace";
@@ -50,6 +53,7 @@ impl Value for LogFilter {
 
     fn read(text: &str) -> Result<Self, Refusal> {
         let mut targets = Targets::new().with_default(LIBRARIES).with_target(OWN, LevelFilter::INFO);
+        targets.extend(QUOTING.map(|target| (target, LevelFilter::OFF)));
         for directive in text.split(',').map(str::trim).filter(|directive| !directive.is_empty()) {
             // A word alone is a level. Read as a target, a slip such as `debgu` would turn the log off.
             let (target, level) = directive.split_once('=').unwrap_or(("", directive));
@@ -121,6 +125,9 @@ mod tests {
     #[case("couplet::claude=debug", "couplet::http", Level::INFO, true)]
     #[case("WARN, couplet::http = debug", "couplet::http", Level::DEBUG, true)]
     #[case("WARN, couplet::http = debug", "couplet::claude", Level::INFO, false)]
+    #[case("trace", "couplet::cli_stderr", Level::ERROR, false)]
+    #[case("couplet=trace", "couplet::cli_stderr", Level::ERROR, false)]
+    #[case("info,couplet::cli_stderr=debug", "couplet::cli_stderr", Level::DEBUG, true)]
     #[case("hyper=trace", "hyper::proto", Level::TRACE, true)]
     fn a_level_is_for_couplet_and_libraries_must_be_named(
         #[case] filter: &str,

@@ -66,7 +66,7 @@ settings! {
     }
     "The log" {
         /// What is logged: a level for Couplet itself, and `target=level` for parts of it.
-        /// What was said, and secrets, are logged at no level.
+        /// No level logs what was said, or a secret.
         log: LogFilter, "COUPLET_LOG", default = "info";
         /// How: lines for people, JSON objects, or `auto`, which is `human` on a terminal and `json` elsewhere.
         log_format: LogFormat, "COUPLET_LOG_FORMAT", default = "human";
