@@ -33,11 +33,13 @@ use crate::claude::command_line::PASSED_THROUGH;
 use crate::claude::conversation::Deadlines;
 use crate::claude::credential::Credential;
 use crate::claude::process::own_program;
-use crate::claude::supply::ProcessSettings;
-use crate::http::HttpSettings;
+use crate::claude::supply::{CliProgram, ProcessSettings};
 use crate::http::keys::ApiKeys;
+use crate::http::{HttpSettings, Mode};
+use crate::stand_in;
 use effective::Loaded;
 use layers::Layers;
+use values::DemoChoice;
 
 pub use flags::ServeArguments;
 pub use layers::Surroundings;
@@ -97,16 +99,25 @@ impl Config {
                 settings.host
             )));
         }
+        let launcher = own_program()
+            .map_err(|error| ConfigError(format!("the path of this program cannot be found: {error}")))?;
         let token = settings.claude_code_oauth_token.map(|token| Credential::OauthToken(token.0));
         let key = || settings.anthropic_api_key.map(|key| Credential::ApiKey(key.0));
         let login = || settings.claude_config_dir.map(Credential::ConfigDir);
-        let credential = token.or_else(key).or_else(login).ok_or_else(no_credential)?;
-        let program = settings.claude_cli_path.map_or_else(|| find_cli(around), Ok)?;
+        let configured = token.or_else(key).or_else(login).filter(|_| settings.demo != DemoChoice::Always);
+        let cli = settings.claude_cli_path.or_else(|| find_cli(around));
+        let (mode, credential, program) = match configured {
+            Some(credential) => (Mode::Live, credential, CliProgram::Installed(cli.ok_or_else(no_cli)?)),
+            None if settings.demo == DemoChoice::Never => return Err(no_credential()),
+            None => {
+                let stand_in =
+                    CliProgram::StandIn { path: launcher.clone(), subcommand: stand_in::SUBCOMMAND };
+                (Mode::Demo, demo_credential(), cli.map_or(stand_in, CliProgram::Installed))
+            }
+        };
         let state_dir = settings.state_dir.map_or_else(|| default_state_dir(around), Ok)?;
         let state_dir = std::path::absolute(&state_dir)
             .map_err(|error| ConfigError(format!("COUPLET_STATE_DIR cannot be used: {error}.")))?;
-        let launcher = own_program()
-            .map_err(|error| ConfigError(format!("the path of this program cannot be found: {error}")))?;
         let passed_through = PASSED_THROUGH
             .iter()
             .filter_map(|name| around.variable(name).map(|value| (OsString::from(name), value.to_owned())))
@@ -135,11 +146,18 @@ impl Config {
                 allowed_hosts: settings.allowed_hosts.into_iter().map(|host| host.0).collect(),
                 allowed_origins: settings.allowed_origins.into_iter().map(|origin| origin.0).collect(),
                 aliases: settings.model_aliases,
+                mode,
             },
             shutdown_grace: settings.shutdown_grace.0,
             list_models_at_start: true,
         })
     }
+}
+
+/// What the CLI is signed in with in demo mode. It makes a folder of its own for what the CLI keeps, so that the owner's
+/// login is never looked at.
+fn demo_credential() -> Credential {
+    Credential::OauthToken("demo-mode-has-no-token".into())
 }
 
 fn no_credential() -> ConfigError {
@@ -151,20 +169,22 @@ fn no_credential() -> ConfigError {
     )
 }
 
+fn no_cli() -> ConfigError {
+    ConfigError(
+        "A sign-in is configured, but the Claude Code CLI is not found. Install it with `npm install -g \
+         @anthropic-ai/claude-code`, or name it in CLAUDE_CLI_PATH."
+            .to_owned(),
+    )
+}
+
 /// The CLI, in PATH or where its installers put it.
-fn find_cli(around: &Surroundings) -> Result<PathBuf, ConfigError> {
+fn find_cli(around: &Surroundings) -> Option<PathBuf> {
     let path = around.variable("PATH").unwrap_or_default();
     let home = around.variable("HOME").map(PathBuf::from);
     let in_path = std::env::split_paths(path).map(|folder| folder.join("claude"));
     let of_installers =
         home.iter().flat_map(|home| [home.join(".local/bin/claude"), home.join(".claude/local/claude")]);
-    in_path.chain(of_installers).find(|candidate| is_executable(candidate)).ok_or_else(|| {
-        ConfigError(
-            "The Claude Code CLI is not found. Install it with `npm install -g @anthropic-ai/claude-code`, or name it \
-             in CLAUDE_CLI_PATH."
-                .to_owned(),
-        )
-    })
+    in_path.chain(of_installers).find(|candidate| is_executable(candidate))
 }
 
 fn is_executable(path: &Path) -> bool {

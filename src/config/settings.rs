@@ -9,19 +9,19 @@ use std::sync::LazyLock;
 use super::effective::{Effective, read_one};
 use super::layers::Layers;
 use super::table::{BLANK, Setting, settings};
-use super::values::{BaseUrl, HostName, OneWord, Origin, Seconds, Value, Whole, Words};
+use super::values::{BaseUrl, DemoChoice, HostName, OneWord, Origin, Seconds, Value, Whole, Words};
 use crate::logging::{LogFilter, LogFormat};
 use crate::translate::models::Aliases;
 
 settings! {
-    "Your sign-in to Claude (one of these is needed)" {
+    "Your sign-in to Claude (the first that is set counts)" {
         /// The token that `claude setup-token` prints. It reaches the CLI through a descriptor and shows up nowhere else.
         claude_code_oauth_token: Option<OneWord>, "CLAUDE_CODE_OAUTH_TOKEN", unset = "the next sign-in is used";
         /// A key of Anthropic's console, which is paid by use.
         anthropic_api_key: Option<OneWord>, "ANTHROPIC_API_KEY", unset = "the next sign-in is used";
         /// A configuration folder with a login that the CLI keeps by itself.
         claude_config_dir: Option<PathBuf>, "COUPLET_CLAUDE_CONFIG_DIR",
-            unset = "there must be a token or a key", example = "/home/ann/.claude";
+            unset = "there is no sign-in: see `COUPLET_DEMO`", example = "/home/ann/.claude";
     }
     "The Claude Code CLI" {
         /// The program.
@@ -33,6 +33,10 @@ settings! {
         /// Folder for what the CLI keeps.
         state_dir: Option<PathBuf>, "COUPLET_STATE_DIR",
             unset = "`couplet` in XDG_STATE_HOME or ~/.local/state", example = "/var/lib/couplet";
+    }
+    "Trying it without an account" {
+        /// When to answer with a demo instead of Claude: where no sign-in is configured, always, or never.
+        demo: DemoChoice, "COUPLET_DEMO", default = "auto";
     }
     "Where to listen" {
         /// Address to listen on; beyond loopback only with `COUPLET_API_KEYS`.

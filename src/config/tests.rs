@@ -69,12 +69,24 @@ fn beyond_loopback_without_keys_it_refuses() {
 
 #[test]
 fn a_missing_credential_says_how_to_get_one() {
-    let error = config(&[], &[("HOME", "/home/ann")]).unwrap_err().to_string();
+    let error = config(&["--demo", "never"], &[("HOME", "/home/ann")]).unwrap_err().to_string();
     assert!(error.contains("claude setup-token"), "{error}");
     assert!(config(&["--claude-config-dir", "/x"], &[("HOME", "/home/ann")]).is_ok());
 }
 
+#[test]
+fn a_demo_is_for_those_without_a_credential_and_never_uses_the_owner_s() {
+    let mode = |flags: &[&str], variables: &[(&str, &str)]| config(flags, variables).unwrap().http.mode;
+    assert_eq!(mode(&[], &GOOD), Mode::Live);
+    assert_eq!(mode(&[], &GOOD[1..]), Mode::Demo);
+    let always = config(&["--demo", "always", "--claude-config-dir", "/x"], &GOOD).unwrap();
+    assert_eq!(always.http.mode, Mode::Demo);
+    let credential = always.claude.process.credential;
+    assert!(credential.secret().is_some_and(|token| token.expose_secret().starts_with("demo-")));
+}
+
 #[rstest]
+#[case(&["--demo", "perhaps"], "Allowed: auto, always, never.")]
 #[case(&["--port", "70000"], "PORT cannot be \"70000\" (flag --port). Allowed: a whole number from 0 to 65535.")]
 #[case(&["--port", "-1"], "a whole number")]
 #[case(&["--host", "localhost"], "an IP address")]
@@ -231,6 +243,7 @@ fn values(setting: &Setting) -> [&'static str; 2] {
         "model_aliases" => ["a=sonnet", "a=opus"],
         "log" => ["warn", "error"],
         "log_format" => ["json", "auto"],
+        "demo" => ["always", "never"],
         key if key.ends_with("timeout") || key == "shutdown_grace" => ["7", "7.5"],
         _ => ["first", "second"],
     }

@@ -352,6 +352,19 @@ macro_rules! choices {
 }
 pub(crate) use choices;
 
+/// When to run in demo mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DemoChoice {
+    /// Where no sign-in is configured.
+    Auto,
+    /// Even where one is.
+    Always,
+    /// Never: without a sign-in the server does not start.
+    Never,
+}
+
+choices!(DemoChoice { Auto = "auto", Always = "always", Never = "never" });
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -43,11 +43,11 @@ async fn create(State(app): State<App>, request: Request) -> Result<Response, Ap
     let id = format!("chatcmpl-{}", Uuid::new_v4().simple());
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let answer = app.claude.answer(turn);
+    let fingerprint = app.http.mode.fingerprint();
     let mut response = if stream {
-        let writer = ChunkWriter::new(&id, now, include_usage);
-        sse::respond(answer, writer, log).await?
+        sse::respond(answer, ChunkWriter::new(&id, now, fingerprint, include_usage), log).await?
     } else {
-        Json(fold(answer, ChunkWriter::new(&id, now, true), &log).await?).into_response()
+        Json(fold(answer, ChunkWriter::new(&id, now, fingerprint, true), &log).await?).into_response()
     };
     let ignored = HeaderValue::from_str(&ignored.join(", ")).ok().filter(|names| !names.is_empty());
     response.headers_mut().extend(ignored.map(|names| (IGNORED, names)));
