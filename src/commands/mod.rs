@@ -1,6 +1,7 @@
 //! The commands of the binary, a file each.
 
 mod config;
+mod doctor;
 mod serve;
 mod upstream;
 
@@ -29,6 +30,9 @@ enum Command {
     Serve(Box<ServeArguments>),
     /// Show the settings that count and where they come from; exit status 2 says that they cannot be used.
     Config(Box<config::ConfigArguments>),
+    /// Check whether the installed Claude Code CLI still behaves as Couplet needs it. It is run against a scripted API: no
+    /// account is used.
+    Doctor(doctor::DoctorArguments),
     /// Run a scripted Messages API on loopback: give the CLI its address in `ANTHROPIC_BASE_URL` and try things without
     /// an account. Prompts script it with [[…]] directives; see the documentation of `couplet::upstream`.
     Upstream(upstream::UpstreamArguments),
@@ -41,6 +45,7 @@ impl Arguments {
             None => serve::run(&self.serve),
             Some(Command::Serve(arguments)) => serve::run(&arguments),
             Some(Command::Config(arguments)) => config::run(&arguments),
+            Some(Command::Doctor(arguments)) => doctor::run(arguments),
             Some(Command::Upstream(arguments)) => upstream::run(&arguments),
         }
     }

@@ -178,7 +178,8 @@ fn no_cli() -> ConfigError {
 }
 
 /// The CLI, in PATH or where its installers put it.
-fn find_cli(around: &Surroundings) -> Option<PathBuf> {
+#[must_use]
+pub fn find_cli(around: &Surroundings) -> Option<PathBuf> {
     let path = around.variable("PATH").unwrap_or_default();
     let home = around.variable("HOME").map(PathBuf::from);
     let in_path = std::env::split_paths(path).map(|folder| folder.join("claude"));

@@ -10,13 +10,13 @@ use super::values::Shape;
 /// What begins like this is Couplet's own.
 const PREFIX: &str = "COUPLET_";
 
-/// Variables of the test suite.
-const OF_TESTS: &str = "COUPLET_SKIP_";
+/// What variables of the test suite begin with.
+const OF_TESTS: [&str; 2] = ["COUPLET_SKIP_", "COUPLET_UPDATE_"];
 
 /// What is wrong with a variable's name, if anything is. Names of other programs are none of our business.
 pub fn variable(name: &str, value: &OsStr, source: &str) -> Option<String> {
     let known = known_variables();
-    let ours = name.starts_with(PREFIX) && !name.starts_with(OF_TESTS);
+    let ours = name.starts_with(PREFIX) && !OF_TESTS.iter().any(|of_tests| name.starts_with(of_tests));
     if !ours || known.iter().any(|known| known == name) || is_service_link(name, value) {
         return None;
     }
@@ -97,6 +97,7 @@ mod tests {
     #[case("COUPLET_API_KEYS_FILE", "/x", None)]
     #[case("COUPLET_CONFIG", "/x", None)]
     #[case("COUPLET_SKIP_REAL_CLI", "1", None)]
+    #[case("COUPLET_UPDATE_DOCS", "1", None)]
     #[case("WOMBAT", "1", None)]
     #[case("COUPLET_PORT", "tcp://10.0.0.1:8000", None)]
     #[case("COUPLET_PORT_8000_TCP", "tcp://10.0.0.1:8000", None)]
