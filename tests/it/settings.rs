@@ -32,7 +32,8 @@ fn the_documents_in_the_repository_are_those_made_from_the_settings(
 fn the_readme_names_only_settings_that_there_are() {
     let readme =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("README.md");
-    let documented = Example::Env.text() + "COUPLET_CONFIG COUPLET_SKIP_REAL_CLI COUPLET_SKIP_PYTHON";
+    let documented =
+        Example::Env.text() + "COUPLET_CONFIG COUPLET_SKIP_REAL_CLI COUPLET_SKIP_PYTHON COUPLET_UPDATE_DOCS";
     let names = readme.split(|c: char| !(c.is_ascii_uppercase() || c == '_'));
     for name in names.filter(|name| name.starts_with("COUPLET_") && name.len() > 8) {
         assert!(documented.contains(name), "{name} is no setting");
