@@ -7,6 +7,7 @@ pub mod claude;
 pub mod config;
 pub mod doctor;
 pub mod http;
+pub mod logging;
 pub mod openai;
 pub mod recorder;
 pub mod stand_in;

@@ -10,6 +10,9 @@ use super::process::CliProcess;
 /// Frames of unknown kind, and lines that were no frames, since the start of the program.
 static UNKNOWN_FRAMES: AtomicU64 = AtomicU64::new(0);
 
+/// The target of what the CLI says on stderr. It may quote its input, so the log is without it unless it is named.
+pub const CLI_STDERR: &str = "couplet::cli_stderr";
+
 /// How many frames of unknown kind, and lines that were no frames, were skipped since the start of the program.
 #[must_use]
 pub fn unknown_frames() -> u64 {
@@ -178,7 +181,8 @@ impl Session {
         if self.process.could_not_execute() {
             return TurnFailure::Start(std::io::Error::other(stderr));
         }
-        tracing::debug!(%status, stderr, "the Claude Code CLI ended early");
+        tracing::debug!(%status, "the Claude Code CLI ended early");
+        tracing::debug!(target: CLI_STDERR, stderr, "what it said on stderr");
         TurnFailure::Crashed { status }
     }
 }

@@ -6,14 +6,14 @@ use std::process::ExitCode;
 use couplet::claude::process::own_program;
 use couplet::recorder::record;
 
-use super::in_runtime;
+use super::{in_runtime, installed_cli};
 
 /// Arguments of `couplet record`.
 #[derive(Debug, clap::Args)]
 pub struct RecordArguments {
-    /// The Claude Code CLI.
-    #[arg(long, env = "CLAUDE_CLI_PATH")]
-    claude_cli_path: PathBuf,
+    /// The Claude Code CLI; without it that of the settings, or the first that is found.
+    #[arg(long)]
+    claude_cli_path: Option<PathBuf>,
     /// Where the recordings go, a folder for each version.
     #[arg(long, default_value = "fixtures")]
     folder: PathBuf,
@@ -26,7 +26,8 @@ pub fn run(arguments: RecordArguments) -> ExitCode {
 
 #[expect(clippy::print_stdout, reason = "the folder is the command's output")]
 async fn work(arguments: RecordArguments) -> std::io::Result<()> {
-    let folder = record(arguments.claude_cli_path, own_program()?, &arguments.folder).await?;
+    let cli = installed_cli(arguments.claude_cli_path).map_err(std::io::Error::other)?;
+    let folder = record(cli, own_program()?, &arguments.folder).await?;
     println!("{}", folder.display());
     Ok(())
 }

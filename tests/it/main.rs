@@ -17,9 +17,13 @@ mod goldens;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod log;
+#[cfg(test)]
 mod python;
 #[cfg(test)]
 mod real_cli;
+#[cfg(test)]
+mod settings;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
