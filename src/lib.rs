@@ -5,9 +5,13 @@
 
 pub mod claude;
 pub mod config;
+pub mod doctor;
 pub mod http;
+pub mod logging;
 pub mod media;
 pub mod openai;
+pub mod recorder;
+pub mod stand_in;
 pub mod translate;
 pub mod turn;
 pub mod upstream;
@@ -20,6 +24,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use config::Config;
+use http::Mode;
+use upstream::Upstream;
 
 /// Serves `listener` until `shutdown` is ready; then in phases:
 /// 1. `/health/ready` answers 503 and new chat requests are refused, while open answers go on for the grace time;
@@ -33,6 +39,11 @@ pub async fn run(
     config: Config,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    let mut config = config;
+    let _scripted = match config.http.mode {
+        Mode::Live => None,
+        Mode::Demo => Some(prepare_demo(&mut config).await?),
+    };
     let claude = claude::Claude::new(config.claude)?;
     let media = media::Intake::new(config.media)?;
     let router = http::router(http::App { claude: claude.clone(), media, http: Arc::new(config.http) });
@@ -50,4 +61,15 @@ pub async fn run(
     tokio::join!(server, end);
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Starts the scripted API that answers in demo mode, and says loudly that it does.
+async fn prepare_demo(config: &mut Config) -> io::Result<Upstream> {
+    let upstream = Upstream::start_on_loopback().await?;
+    config.claude.process.base_url = Some(upstream.base_url());
+    tracing::warn!(
+        "DEMO MODE: no model answers, all answers are scripted. For answers from Claude run `claude setup-token` and set \
+         its token as CLAUDE_CODE_OAUTH_TOKEN. (COUPLET_DEMO=never refuses to start like this.)"
+    );
+    Ok(upstream)
 }

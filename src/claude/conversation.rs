@@ -8,10 +8,10 @@ use tokio::time::{Instant, timeout_at};
 use super::answer::{AnswerEvent, AnswerReader, Progress};
 use super::catalog::Catalog;
 use super::failure::TurnFailure;
-use super::frame_in::{self, ControlRequest, FrameIn};
+use super::frame_in;
 use super::frame_out::Frame;
 use super::session::Session;
-use crate::turn::{Effort, Message, Turn};
+use crate::turn::Turn;
 
 /// How long a turn may take.
 #[derive(Debug, Clone, Copy)]
@@ -36,16 +36,19 @@ pub enum Afterwards {
 }
 
 /// Passes events to the reader of the answer.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Sink {
     events: mpsc::Sender<Result<AnswerEvent, TurnFailure>>,
+    /// Room kept for a failure, so that a reader that is behind learns of it too, and nobody has to wait for him.
+    last_word: Option<mpsc::OwnedPermit<Result<AnswerEvent, TurnFailure>>>,
 }
 
 impl Sink {
-    /// A sink that writes to `events`.
+    /// A sink that writes to `events`, a channel with nothing in it yet. It keeps one of its places for a failure.
     #[must_use]
     pub fn new(events: mpsc::Sender<Result<AnswerEvent, TurnFailure>>) -> Self {
-        Self { events }
+        let last_word = events.clone().try_reserve_owned().ok();
+        Self { events, last_word }
     }
 
     /// Ends when the reader is gone.
@@ -64,9 +67,11 @@ impl Sink {
         }
     }
 
-    /// Passes a failure on. Waits a moment for room; a reader that has none is not reading.
-    pub async fn fail(&self, failure: TurnFailure) {
-        let _ = self.events.send_timeout(Err(failure), Duration::from_secs(1)).await;
+    /// Passes a failure on, behind what the reader has not read yet. The first one counts.
+    pub fn fail(&mut self, failure: TurnFailure) {
+        if let Some(room) = self.last_word.take() {
+            room.send(Err(failure));
+        }
     }
 }
 
@@ -94,35 +99,16 @@ impl From<TurnFailure> for Stop {
 /// # Errors
 /// When the CLI declines or ends; deadlines are the caller's.
 pub async fn ask(session: &mut Session, turn: &Turn, catalog: &Catalog) -> Result<(), TurnFailure> {
-    session.queue_control(ControlRequest::Initialize { system_prompt: &turn.system })?;
-    session.queue_control(ControlRequest::SetModel { model: &turn.model })?;
-    if let Some(settings) = frame_in::flag_settings(&turn.parameters) {
-        session.queue_control(ControlRequest::ApplyFlagSettings { settings })?;
-    }
-    if turn.parameters.effort == Some(Effort::Off) {
-        // Models that always think do not mind.
-        session.queue_control(ControlRequest::SetMaxThinkingTokens { max_thinking_tokens: 0 })?;
-    }
-    let mut settled = false;
-    for message in &turn.history {
-        match message {
-            Message::Assistant(blocks) => session.queue(&FrameIn::history_assistant(blocks))?,
-            Message::User(blocks) => {
-                session.queue(&FrameIn::history_user(blocks))?;
-                session.flush().await?;
-                if !std::mem::replace(&mut settled, true) {
-                    settle(session, catalog).await?;
-                }
-                confirm(session).await?;
-            }
+    for frame in frame_in::of_turn(turn) {
+        session.queue(&frame)?;
+        if frame.is_confirmed() {
+            session.flush().await?;
+            settle(session, catalog).await?;
+            confirm(session).await?;
         }
     }
-    session.queue(&FrameIn::question(&turn.question))?;
     session.flush().await?;
-    if !settled {
-        settle(session, catalog).await?;
-    }
-    Ok(())
+    settle(session, catalog).await
 }
 
 /// Waits for the answers to the set-up, of which one lists the models.

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use crate::turn::{AssistantBlock, Effort, Media, Parameters, ResultBlock, UserBlock};
+use crate::turn::{AssistantBlock, Effort, Media, Message, Parameters, ResultBlock, Turn, UserBlock};
 
 /// A question, a control request or a piece of history on its way into the CLI.
 #[derive(Debug, Serialize)]
@@ -35,7 +35,7 @@ pub enum FrameIn<'a> {
         #[serde(rename = "shouldQuery", skip_serializing_if = "Option::is_none")]
         should_query: Option<bool>,
         /// Always true: the text is delivered as written, with no look for commands and file mentions in it. Not
-        /// documented; seen to work on 2.1.270 and 2.1.329, unknown to 2.1.197. See [`user_content`] for the second lock.
+        /// documented; seen to work on 2.1.270 and 2.1.329, unknown to 2.1.197. See `user_content` for the second lock.
         client_composed: bool,
     },
     /// An assistant turn of the history. It is appended at once, while user frames queue: it may be written only after
@@ -59,11 +59,6 @@ pub enum ControlRequest<'a> {
         /// The system prompt.
         #[serde(rename = "systemPrompt")]
         system_prompt: &'a str,
-    },
-    /// Which model answers from now on. Any text is taken; an unknown model fails at the API.
-    SetModel {
-        /// An alias or a full id.
-        model: &'a str,
     },
     /// Settings for the requests from now on.
     ApplyFlagSettings {
@@ -193,12 +188,41 @@ impl<'a> FrameIn<'a> {
         }
     }
 
+    /// Whether the CLI confirms the frame with an empty `result`: a user turn of the history.
+    #[must_use]
+    pub fn is_confirmed(&self) -> bool {
+        matches!(self, Self::User { should_query: Some(false), .. })
+    }
+
     /// Appends the frame as one line to `lines`.
     pub fn write_to(&self, lines: &mut Vec<u8>) -> serde_json::Result<()> {
         serde_json::to_writer(&mut *lines, self)?;
         lines.push(b'\n');
         Ok(())
     }
+}
+
+/// All frames of a turn in a fresh process, in their order: set-up, history, question.
+#[must_use]
+pub fn of_turn(turn: &Turn) -> Vec<FrameIn<'_>> {
+    let settings = flag_settings(&turn.model, &turn.parameters);
+    let mut setup = vec![
+        ControlRequest::Initialize { system_prompt: &turn.system },
+        ControlRequest::ApplyFlagSettings { settings },
+    ];
+    if turn.parameters.effort == Some(Effort::Off) {
+        // Models that always think do not mind.
+        setup.push(ControlRequest::SetMaxThinkingTokens { max_thinking_tokens: 0 });
+    }
+    let setup = setup
+        .into_iter()
+        .enumerate()
+        .map(|(index, request)| FrameIn::ControlRequest { request_id: format!("setup-{index}"), request });
+    let history = turn.history.iter().map(|message| match message {
+        Message::User(blocks) => FrameIn::history_user(blocks),
+        Message::Assistant(blocks) => FrameIn::history_assistant(blocks),
+    });
+    setup.chain(history).chain([FrameIn::question(&turn.question)]).collect()
 }
 
 /// The content of a user turn, byte for byte what the client sent.
@@ -273,12 +297,15 @@ fn command_slash(text: &str) -> Option<usize> {
     (end > 0 && !crate::turn::is_blank(rest)).then_some(end)
 }
 
-/// The settings that bring a turn's parameters to the API.
+/// The settings that bring a turn's model and parameters to the API.
 ///
+/// `model` is an alias or a full id; any text is taken, and an unknown model fails at the API. (The control request
+/// `set_model` would do too, but for a model that the CLI does not list it first sends a request of its own, "Hi" with one
+/// token to answer: a round trip, and tokens nobody counts.)
 /// `CLAUDE_CODE_EXTRA_BODY` is merged into the top level of the request body; `CLAUDE_CODE_MAX_OUTPUT_TOKENS` sets
-/// `max_tokens`; `effortLevel` sets `output_config.effort`. Nothing to set gives `None`.
+/// `max_tokens`; `effortLevel` sets `output_config.effort`.
 #[must_use]
-pub fn flag_settings(parameters: &Parameters) -> Option<Value> {
+pub fn flag_settings(model: &str, parameters: &Parameters) -> Value {
     let mut body = serde_json::Map::new();
     if let Some(temperature) = parameters.temperature {
         body.insert("temperature".to_owned(), json!(temperature));
@@ -297,13 +324,14 @@ pub fn flag_settings(parameters: &Parameters) -> Option<Value> {
         env.insert("CLAUDE_CODE_MAX_OUTPUT_TOKENS".to_owned(), tokens.to_string().into());
     }
     let mut settings = serde_json::Map::new();
+    settings.insert("model".to_owned(), model.into());
     if !env.is_empty() {
         settings.insert("env".to_owned(), Value::Object(env));
     }
     if let Some(effort) = parameters.effort {
         settings.insert("effortLevel".to_owned(), effort_level(effort).into());
     }
-    (!settings.is_empty()).then_some(Value::Object(settings))
+    Value::Object(settings)
 }
 
 fn effort_level(effort: Effort) -> &'static str {
@@ -387,15 +415,15 @@ mod tests {
     }
 
     #[rstest]
-    #[case(Parameters::default(), None)]
-    #[case(Parameters { effort: Some(Effort::Off), ..Parameters::default() }, Some(json!({"effortLevel": "low"})))]
+    #[case(Parameters::default(), json!({"model": "opus"}))]
+    #[case(Parameters { effort: Some(Effort::Off), ..Parameters::default() }, json!({"model": "opus", "effortLevel": "low"}))]
     #[case(
         Parameters { max_tokens: Some(9), stop: vec!["a\"b".into()], temperature: Some(0.5), top_p: Some(1.0), effort: Some(Effort::Max) },
-        Some(json!({"env": {"CLAUDE_CODE_EXTRA_BODY": r#"{"temperature":0.5,"top_p":1.0,"stop_sequences":["a\"b"]}"#,
-            "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "9"}, "effortLevel": "max"}))
+        json!({"model": "opus", "env": {"CLAUDE_CODE_EXTRA_BODY": r#"{"temperature":0.5,"top_p":1.0,"stop_sequences":["a\"b"]}"#,
+            "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "9"}, "effortLevel": "max"})
     )]
-    fn parameters_become_settings(#[case] parameters: Parameters, #[case] settings: Option<Value>) {
-        assert_eq!(flag_settings(&parameters), settings);
+    fn model_and_parameters_become_settings(#[case] parameters: Parameters, #[case] settings: Value) {
+        assert_eq!(flag_settings("opus", &parameters), settings);
     }
 
     proptest! {

@@ -41,7 +41,7 @@ const MEMORY_UNITS: u32 = 512;
 const UNIT: u64 = 1024 * 1024;
 
 /// What is done with images by https.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ImageUrls {
     /// They are fetched here.
     #[default]

@@ -3,12 +3,27 @@
 //! Tests that start the real Claude Code CLI belong into `real_cli`, those that run Python clients into `python`:
 //! `.config/nextest.toml` knows them by these names, and runs fewer of them at a time.
 
+// These two look at processes in /proc.
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod binary;
+#[cfg(test)]
+mod demo;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod faults;
+#[cfg(test)]
+mod goldens;
 #[cfg(test)]
 mod http;
+#[cfg(test)]
+mod log;
 #[cfg(test)]
 mod python;
 #[cfg(test)]
 mod real_cli;
+#[cfg(test)]
+mod settings;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
