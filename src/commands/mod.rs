@@ -1,5 +1,6 @@
 //! The commands of the binary, a file each.
 
+mod healthcheck;
 mod serve;
 mod upstream;
 
@@ -25,6 +26,8 @@ pub struct Arguments {
 enum Command {
     /// Run the server (the same as no command).
     Serve(Box<ServeArguments>),
+    /// Ask a running server whether it is ready: exit status 0 or 1. For containers and process managers.
+    Healthcheck(healthcheck::HealthcheckArguments),
     /// Run a scripted Messages API on loopback: give the CLI its address in `ANTHROPIC_BASE_URL` and try things without
     /// an account. Prompts script it with [[…]] directives; see the documentation of `couplet::upstream`.
     Upstream(upstream::UpstreamArguments),
@@ -36,6 +39,7 @@ impl Arguments {
         match self.command {
             None => serve::run(self.serve),
             Some(Command::Serve(arguments)) => serve::run(*arguments),
+            Some(Command::Healthcheck(arguments)) => healthcheck::run(&arguments),
             Some(Command::Upstream(arguments)) => upstream::run(&arguments),
         }
     }
