@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use couplet::claude::command_line::{CommandLine, Folders, chat_process};
 use couplet::claude::features::CliFeatures;
 use couplet::claude::frame_in::{ControlRequest, FrameIn};
+use couplet::claude::supply::CliProgram;
 use couplet::turn::UserBlock;
 use couplet::upstream::{Reply, Upstream};
 
@@ -65,7 +66,8 @@ fn bare_cli(cli: &Path, state: &Path, base_url: &str) -> CommandLine {
     let folders = Folders { home: folder("home"), config: folder("config"), work: folder("empty") };
     let help = Command::new(cli).arg("--help").env_clear().output().unwrap();
     let features = CliFeatures::from_help(&String::from_utf8_lossy(&help.stdout));
-    let mut line = chat_process(cli, features, &folders, Some(base_url), &path());
+    let mut line =
+        chat_process(&CliProgram::Installed(cli.to_owned()), features, &folders, Some(base_url), &path());
     line.environment.push(("CLAUDE_CODE_OAUTH_TOKEN".into(), TOKEN.into()));
     line
 }

@@ -12,9 +12,10 @@ use crate::claude::command_line::PASSED_THROUGH;
 use crate::claude::conversation::Deadlines;
 use crate::claude::credential::Credential;
 use crate::claude::process::own_program;
-use crate::claude::supply::ProcessSettings;
-use crate::http::HttpSettings;
+use crate::claude::supply::{CliProgram, ProcessSettings};
 use crate::http::keys::ApiKeys;
+use crate::http::{HttpSettings, Mode};
+use crate::stand_in;
 use crate::translate::models::Aliases;
 
 /// Flags of `couplet serve`; each has a variable of its own. Secrets have variables only: flags are there for all to
@@ -63,9 +64,23 @@ pub struct ServeArguments {
     /// Seconds that open answers are given when the server is told to stop.
     #[arg(long, env = "COUPLET_SHUTDOWN_GRACE", default_value = "8", value_parser = seconds)]
     pub shutdown_grace: Duration,
+    /// When to answer with a demo instead of Claude: where no sign-in is configured, always, or never.
+    #[arg(long, env = "COUPLET_DEMO", value_enum, default_value = "auto")]
+    pub demo: DemoChoice,
     /// Names of your own for models, as gpt-4o=sonnet,gpt-4o-mini=haiku.
     #[arg(long, env = "COUPLET_MODEL_ALIASES", value_delimiter = ',', value_parser = alias)]
     pub model_aliases: Vec<(String, String)>,
+}
+
+/// When to run in demo mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum DemoChoice {
+    /// Where no sign-in is configured.
+    Auto,
+    /// Even where one is.
+    Always,
+    /// Never: without a sign-in the server does not start.
+    Never,
 }
 
 /// The checked settings of a server.
@@ -111,10 +126,21 @@ impl Config {
         if arguments.max_concurrency == 0 {
             return Err(ConfigError("COUPLET_MAX_CONCURRENCY must be at least 1.".to_owned()));
         }
-        let credential = credential(&variable, arguments.claude_config_dir)?;
-        let program = match arguments.claude_cli_path {
-            Some(path) => path,
-            None => find_cli(&variable)?,
+        let launcher = own_program()
+            .map_err(|error| ConfigError(format!("the path of this program cannot be found: {error}")))?;
+        let configured = match arguments.demo {
+            DemoChoice::Always => None,
+            DemoChoice::Auto | DemoChoice::Never => credential(&variable, arguments.claude_config_dir)?,
+        };
+        let cli = arguments.claude_cli_path.or_else(|| find_cli(&variable));
+        let (mode, credential, program) = match configured {
+            Some(credential) => (Mode::Live, credential, CliProgram::Installed(cli.ok_or_else(no_cli)?)),
+            None if arguments.demo == DemoChoice::Never => return Err(no_credential()),
+            None => {
+                let stand_in =
+                    CliProgram::StandIn { path: launcher.clone(), subcommand: stand_in::SUBCOMMAND };
+                (Mode::Demo, demo_credential(), cli.map_or(stand_in, CliProgram::Installed))
+            }
         };
         let state_dir = match arguments.state_dir {
             Some(folder) => folder,
@@ -122,8 +148,6 @@ impl Config {
         };
         let state_dir = std::path::absolute(&state_dir)
             .map_err(|error| ConfigError(format!("COUPLET_STATE_DIR cannot be used: {error}.")))?;
-        let launcher = own_program()
-            .map_err(|error| ConfigError(format!("the path of this program cannot be found: {error}")))?;
         let passed_through = PASSED_THROUGH
             .iter()
             .filter_map(|name| variable(name).map(|value| (OsString::from(name), value)))
@@ -152,6 +176,7 @@ impl Config {
                 allowed_hosts: arguments.allowed_hosts,
                 allowed_origins: arguments.allowed_origins,
                 aliases: Aliases::from_iter(arguments.model_aliases),
+                mode,
             },
             shutdown_grace: arguments.shutdown_grace,
             list_models_at_start: true,
@@ -201,21 +226,37 @@ fn secret(variable: impl Fn(&str) -> Option<OsString>, name: &str) -> Result<Opt
 fn credential(
     variable: &impl Fn(&str) -> Option<OsString>,
     config_dir: Option<PathBuf>,
-) -> Result<Credential, ConfigError> {
+) -> Result<Option<Credential>, ConfigError> {
     if let Some(token) = one_line_secret(variable, "CLAUDE_CODE_OAUTH_TOKEN")? {
-        return Ok(Credential::OauthToken(token));
+        return Ok(Some(Credential::OauthToken(token)));
     }
     if let Some(key) = one_line_secret(variable, "ANTHROPIC_API_KEY")? {
-        return Ok(Credential::ApiKey(key));
+        return Ok(Some(Credential::ApiKey(key)));
     }
-    config_dir.map(Credential::ConfigDir).ok_or_else(|| {
-        ConfigError(
-            "No sign-in to Claude is configured. Run `claude setup-token` and set its output as \
-             CLAUDE_CODE_OAUTH_TOKEN (or put it into a file and name that in CLAUDE_CODE_OAUTH_TOKEN_FILE); \
-             ANTHROPIC_API_KEY, or COUPLET_CLAUDE_CONFIG_DIR for a login the CLI keeps, will do too."
-                .to_owned(),
-        )
-    })
+    Ok(config_dir.map(Credential::ConfigDir))
+}
+
+/// What the CLI is signed in with in demo mode. It makes a folder of its own for what the CLI keeps, so that the owner's
+/// login is never looked at.
+fn demo_credential() -> Credential {
+    Credential::OauthToken("demo-mode-has-no-token".into())
+}
+
+fn no_credential() -> ConfigError {
+    ConfigError(
+        "No sign-in to Claude is configured. Run `claude setup-token` and set its output as CLAUDE_CODE_OAUTH_TOKEN (or put \
+         it into a file and name that in CLAUDE_CODE_OAUTH_TOKEN_FILE); ANTHROPIC_API_KEY, or COUPLET_CLAUDE_CONFIG_DIR for a \
+         login the CLI keeps, will do too."
+            .to_owned(),
+    )
+}
+
+fn no_cli() -> ConfigError {
+    ConfigError(
+        "A sign-in is configured, but the Claude Code CLI is not found. Install it with `npm install -g \
+         @anthropic-ai/claude-code`, or name it in CLAUDE_CLI_PATH."
+            .to_owned(),
+    )
 }
 
 fn one_line_secret(
@@ -231,19 +272,13 @@ fn one_line_secret(
 }
 
 /// The CLI, in PATH or where its installers put it.
-fn find_cli(variable: &impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, ConfigError> {
+fn find_cli(variable: &impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let path = variable("PATH").unwrap_or_default();
     let home = variable("HOME").map(PathBuf::from);
     let in_path = std::env::split_paths(&path).map(|folder| folder.join("claude"));
     let of_installers =
         home.iter().flat_map(|home| [home.join(".local/bin/claude"), home.join(".claude/local/claude")]);
-    in_path.chain(of_installers).find(|candidate| is_executable(candidate)).ok_or_else(|| {
-        ConfigError(
-            "The Claude Code CLI is not found. Install it with `npm install -g @anthropic-ai/claude-code`, or name it \
-             in CLAUDE_CLI_PATH."
-                .to_owned(),
-        )
-    })
+    in_path.chain(of_installers).find(|candidate| is_executable(candidate))
 }
 
 fn is_executable(path: &Path) -> bool {
@@ -309,13 +344,31 @@ mod tests {
 
     #[test]
     fn a_missing_credential_says_how_to_get_one() {
-        let error = config(&[], &[("HOME", "/home/ann")]).unwrap_err().to_string();
+        let error = config(&["--demo", "never"], &[("HOME", "/home/ann")]).unwrap_err().to_string();
         assert!(error.contains("claude setup-token"), "{error}");
         assert!(config(&["--claude-config-dir", "/x"], &[("HOME", "/home/ann")]).is_ok());
     }
 
+    #[test]
+    fn a_demo_is_for_those_without_a_credential_and_never_uses_the_owner_s() {
+        let mode = |flags: &[&str], variables: &[(&str, &str)]| config(flags, variables).unwrap().http.mode;
+        assert_eq!(mode(&[], &GOOD), Mode::Live);
+        assert_eq!(mode(&[], &GOOD[1..]), Mode::Demo);
+        let always = config(&["--demo", "always", "--claude-config-dir", "/x"], &GOOD).unwrap();
+        assert_eq!(always.http.mode, Mode::Demo);
+        assert!(
+            always
+                .claude
+                .process
+                .credential
+                .secret()
+                .is_some_and(|token| { secrecy::ExposeSecret::expose_secret(token).starts_with("demo-") })
+        );
+    }
+
     #[rstest]
     #[case(&["--port", "70000"])]
+    #[case(&["--demo", "perhaps"])]
     #[case(&["--idle-timeout", "0"])]
     #[case(&["--idle-timeout", "soon"])]
     #[case(&["--total-timeout", "1e40"])]

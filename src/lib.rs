@@ -7,6 +7,7 @@ pub mod claude;
 pub mod config;
 pub mod http;
 pub mod openai;
+pub mod stand_in;
 pub mod translate;
 pub mod turn;
 pub mod upstream;
@@ -19,6 +20,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use config::Config;
+use http::Mode;
+use upstream::Upstream;
 
 /// Serves `listener` until `shutdown` is ready; then in phases:
 /// 1. `/health/ready` answers 503 and new chat requests are refused, while open answers go on for the grace time;
@@ -32,6 +35,11 @@ pub async fn run(
     config: Config,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    let mut config = config;
+    let _scripted = match config.http.mode {
+        Mode::Live => None,
+        Mode::Demo => Some(prepare_demo(&mut config).await?),
+    };
     let claude = claude::Claude::new(config.claude)?;
     let router = http::router(http::App { claude: claude.clone(), http: Arc::new(config.http) });
     if config.list_models_at_start {
@@ -48,4 +56,15 @@ pub async fn run(
     tokio::join!(server, end);
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Starts the scripted API that answers in demo mode, and says loudly that it does.
+async fn prepare_demo(config: &mut Config) -> io::Result<Upstream> {
+    let upstream = Upstream::start_on_loopback().await?;
+    config.claude.process.base_url = Some(upstream.base_url());
+    tracing::warn!(
+        "DEMO MODE: no model answers, all answers are scripted. For answers from Claude run `claude setup-token` and set \
+         its token as CLAUDE_CODE_OAUTH_TOKEN. (COUPLET_DEMO=never refuses to start like this.)"
+    );
+    Ok(upstream)
 }

@@ -8,12 +8,15 @@ use std::process::ExitCode;
 use clap::Parser;
 use commands::Arguments;
 use couplet::claude::launcher;
+use couplet::stand_in;
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    if arguments.get(1).is_some_and(|command| command == launcher::SUBCOMMAND) {
-        // Before anything else: this process is about to become the CLI.
-        return launcher::main(&arguments[2..]);
+    // Before anything else: a process that is about to become the CLI, or stands in for it.
+    match arguments.get(1).and_then(|command| command.to_str()) {
+        Some(launcher::SUBCOMMAND) => return launcher::main(&arguments[2..]),
+        Some(stand_in::SUBCOMMAND) => return stand_in::main(&arguments[2..]),
+        _ => {}
     }
     Arguments::parse_from(arguments).run()
 }

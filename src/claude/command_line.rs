@@ -3,9 +3,10 @@
 //! Each switch is there for a reason that was measured on the real CLI; `tests/it/real_cli` proves those that matter.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::features::CliFeatures;
+use super::supply::CliProgram;
 
 /// How often the CLI repeats a failed request by itself. Its default of 10 attempts is far too long for an HTTP client,
 /// and an answer that has begun cannot be repeated; one repeat is cheaper than a new process.
@@ -39,45 +40,47 @@ pub struct CommandLine {
     pub work: PathBuf,
 }
 
+/// The switches that make the CLI a plain chat model, on every supported release.
+const CHAT_SWITCHES: [&str; 20] = [
+    "-p",
+    "--input-format",
+    "stream-json",
+    "--output-format",
+    "stream-json",
+    "--verbose",
+    "--include-partial-messages",
+    // No built-in tools, no settings files, no MCP servers, no skills, no transcripts on disk.
+    "--tools",
+    "",
+    "--setting-sources",
+    "",
+    "--strict-mcp-config",
+    "--disable-slash-commands",
+    "--no-session-persistence",
+    "--permission-mode",
+    "dontAsk",
+    // One of three locks against `@file` in a prompt; the others are CLAUDE_CODE_DISABLE_ATTACHMENTS and
+    // `--restricted`.
+    "--settings",
+    r#"{"permissions":{"deny":["Read"]}}"#,
+    // Without it the newest models send no thinking text.
+    "--thinking-display",
+    "summarized",
+];
+
 /// The process that is a plain chat model: no tools, no files, no commands, no settings of the host.
 ///
 /// `passed_through` holds those variables of [`PASSED_THROUGH`] that are set.
 #[must_use]
 pub fn chat_process(
-    program: &Path,
+    program: &CliProgram,
     features: CliFeatures,
     folders: &Folders,
     base_url: Option<&str>,
     passed_through: &[(OsString, OsString)],
 ) -> CommandLine {
-    let mut arguments: Vec<OsString> = [
-        "-p",
-        "--input-format",
-        "stream-json",
-        "--output-format",
-        "stream-json",
-        "--verbose",
-        "--include-partial-messages",
-        // No built-in tools, no settings files, no MCP servers, no skills, no transcripts on disk.
-        "--tools",
-        "",
-        "--setting-sources",
-        "",
-        "--strict-mcp-config",
-        "--disable-slash-commands",
-        "--no-session-persistence",
-        "--permission-mode",
-        "dontAsk",
-        // One of three locks against `@file` in a prompt; the others are CLAUDE_CODE_DISABLE_ATTACHMENTS and
-        // `--restricted`.
-        "--settings",
-        r#"{"permissions":{"deny":["Read"]}}"#,
-        // Without it the newest models send no thinking text.
-        "--thinking-display",
-        "summarized",
-    ]
-    .map(OsString::from)
-    .into();
+    let mut arguments: Vec<OsString> = program.subcommand().map(OsString::from).into_iter().collect();
+    arguments.extend(CHAT_SWITCHES.map(OsString::from));
     if features.restricted {
         arguments.push("--restricted".into());
     }
@@ -113,7 +116,7 @@ pub fn chat_process(
     if let Some(url) = base_url {
         environment.push(("ANTHROPIC_BASE_URL".into(), url.into()));
     }
-    CommandLine { program: program.to_owned(), arguments, environment, work: folders.work.clone() }
+    CommandLine { program: program.path().to_owned(), arguments, environment, work: folders.work.clone() }
 }
 
 #[cfg(test)]
@@ -128,7 +131,8 @@ mod tests {
             work: "/state/empty".into(),
         };
         let passed = [("PATH".into(), "/usr/bin".into()), ("TZ".into(), "UTC".into())];
-        let line = chat_process(Path::new("/opt/claude"), features, &folders, base_url, &passed);
+        let line =
+            chat_process(&CliProgram::Installed("/opt/claude".into()), features, &folders, base_url, &passed);
         let mut shown = format!("{}\nin {}\n", line.program.display(), line.work.display());
         for argument in &line.arguments {
             writeln!(shown, "  {argument:?}").unwrap();

@@ -172,7 +172,7 @@ impl Claude {
             let stop = claude.inner.stop.clone();
             tokio::select! {
                 listed = claude.models() => match listed {
-                    Ok(models) => tracing::info!(models = models.len(), "the Claude Code CLI works"),
+                    Ok(models) => tracing::info!(models = models.len(), "the Claude Code CLI is ready"),
                     Err(failure) => tracing::error!(%failure, "the Claude Code CLI does not work"),
                 },
                 () = stop.cancelled() => {}

@@ -18,7 +18,7 @@ use super::process::{self, CliProcess, Spawner};
 #[derive(Debug, Clone)]
 pub struct ProcessSettings {
     /// The CLI.
-    pub program: PathBuf,
+    pub program: CliProgram,
     /// A program that knows the launcher's subcommand: this one.
     pub launcher: PathBuf,
     /// Who is signed in.
@@ -29,6 +29,61 @@ pub struct ProcessSettings {
     pub base_url: Option<String>,
     /// Variables of Couplet's own environment that the CLI gets too.
     pub passed_through: Vec<(OsString, OsString)>,
+}
+
+/// What is started as the CLI.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CliProgram {
+    /// The real one.
+    Installed(PathBuf),
+    /// A program with a subcommand that speaks the CLI's frames.
+    StandIn {
+        /// The program: this one.
+        path: PathBuf,
+        /// The subcommand.
+        subcommand: &'static str,
+    },
+}
+
+impl CliProgram {
+    /// The program's path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Installed(path) | Self::StandIn { path, .. } => path,
+        }
+    }
+
+    /// What comes before the CLI's own arguments.
+    #[must_use]
+    pub fn subcommand(&self) -> Option<&'static str> {
+        match self {
+            Self::Installed(_) => None,
+            Self::StandIn { subcommand, .. } => Some(subcommand),
+        }
+    }
+
+    /// What it says to one argument, such as `--version`.
+    ///
+    /// # Errors
+    /// When it cannot be started or fails; the message names the program and the argument.
+    pub async fn say(&self, argument: &str) -> std::io::Result<String> {
+        let arguments: Vec<&str> = self.subcommand().into_iter().chain([argument]).collect();
+        process::output_of(self.path(), &arguments).await.map_err(|error| {
+            std::io::Error::new(error.kind(), format!("`{} {argument}`: {error}", self.path().display()))
+        })
+    }
+
+    /// Its version, as `2.1.329`.
+    ///
+    /// # Errors
+    /// When it does not say one: then it is not the CLI.
+    pub async fn version(&self) -> std::io::Result<String> {
+        let said = self.say("--version").await?;
+        let not_the_cli =
+            || std::io::Error::other(format!("{} is not the Claude Code CLI", self.path().display()));
+        features::version(&said).map(ToOwned::to_owned).ok_or_else(not_the_cli)
+    }
 }
 
 /// Gives out processes.
@@ -94,16 +149,7 @@ impl ProcessSupply {
 
     async fn look(&self) -> std::io::Result<Installed> {
         let program = &self.settings.program;
-        let said = |what: &'static str| async move {
-            let output = process::output_of(program, &[what]).await;
-            output.map_err(|error| {
-                std::io::Error::new(error.kind(), format!("`{} {what}`: {error}", program.display()))
-            })
-        };
-        let (version, help) = tokio::try_join!(said("--version"), said("--help"))?;
-        let version = features::version(&version).ok_or_else(|| {
-            std::io::Error::other(format!("{} is not the Claude Code CLI", program.display()))
-        })?;
+        let (version, help) = tokio::try_join!(program.version(), program.say("--help"))?;
         let command_line = command_line::chat_process(
             program,
             CliFeatures::from_help(&help),
@@ -111,8 +157,15 @@ impl ProcessSupply {
             self.settings.base_url.as_deref(),
             &self.settings.passed_through,
         );
-        tracing::info!(version, program = %program.display(), "found the Claude Code CLI");
-        Ok(Installed { version: version.to_owned(), command_line })
+        match program {
+            CliProgram::Installed(path) => {
+                tracing::info!(version, path = %path.display(), "found the Claude Code CLI")
+            }
+            CliProgram::StandIn { .. } => {
+                tracing::info!("the built-in stand-in takes the place of the Claude Code CLI")
+            }
+        }
+        Ok(Installed { version, command_line })
     }
 
     /// Removes the note that the CLI keeps of a running session, for a process that was killed and could not do so

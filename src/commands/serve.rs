@@ -19,6 +19,14 @@ pub fn run(arguments: ServeArguments) -> ExitCode {
 }
 
 async fn serve(config: Config) -> std::io::Result<()> {
+    let version = config.claude.process.program.version().await.map_err(|error| {
+        let message = format!(
+            "The Claude Code CLI cannot be used: {error}. Install it with `npm install -g \
+            @anthropic-ai/claude-code`, or name it in CLAUDE_CLI_PATH."
+        );
+        std::io::Error::new(error.kind(), message)
+    })?;
+    tracing::debug!(version, "the Claude Code CLI is there");
     let listener = TcpListener::bind(config.address).await.map_err(|error| {
         std::io::Error::new(error.kind(), format!("Cannot listen on {}: {error}.", config.address))
     })?;

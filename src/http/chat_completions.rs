@@ -62,10 +62,11 @@ async fn answer(app: &App, request: Request, log: &mut RequestLog) -> Result<Ans
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let answer = app.claude.answer(turn);
     let response = if stream {
-        let writer = ChunkWriter::new(&id, now, include_usage);
+        let writer = ChunkWriter::new(&id, now, app.http.mode.fingerprint(), include_usage);
         sse::respond(answer, writer, std::mem::take(log)).await?
     } else {
-        Json(fold(answer, ChunkWriter::new(&id, now, true), log).await?).into_response()
+        Json(fold(answer, ChunkWriter::new(&id, now, app.http.mode.fingerprint(), true), log).await?)
+            .into_response()
     };
     let ignored = HeaderValue::from_str(&ignored.join(", ")).ok().filter(|names| !names.is_empty());
     Ok(Answering { response, ignored })

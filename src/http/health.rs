@@ -24,7 +24,7 @@ async fn health(State(app): State<App>) -> Response {
     let body = json!({
         "status": if status == StatusCode::OK { "ok" } else { "unavailable" },
         "reason": reason,
-        "mode": "live",
+        "mode": app.http.mode.as_str(),
         "version": env!("CARGO_PKG_VERSION"),
         "claude_cli_version": app.claude.cli_version().await.ok(),
         "free_places": app.claude.free_places(),

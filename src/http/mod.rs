@@ -51,6 +51,38 @@ pub struct HttpSettings {
     pub allowed_origins: Vec<String>,
     /// The operator's names for models.
     pub aliases: Aliases,
+    /// Whether there is a model behind the answers.
+    pub mode: Mode,
+}
+
+/// Whether there is a model behind the answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Claude answers.
+    #[default]
+    Live,
+    /// Nobody answers: answers are scripted, so that everything can be tried without an account.
+    Demo,
+}
+
+impl Mode {
+    /// The word for it in `/health`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Demo => "demo",
+        }
+    }
+
+    /// The program behind the answers, as `system_fingerprint`.
+    #[must_use]
+    pub fn fingerprint(self) -> &'static str {
+        match self {
+            Self::Live => concat!("couplet-", env!("CARGO_PKG_VERSION")),
+            Self::Demo => concat!("couplet-", env!("CARGO_PKG_VERSION"), "-demo"),
+        }
+    }
 }
 
 /// What every handler can reach. Cheap to clone.

@@ -54,8 +54,10 @@ pub fn api_error(failure: &TurnFailure, now: SystemTime) -> ApiError {
         }
         TurnFailure::UsageLimit { resets_at, sentence } => {
             let after = resets_at.and_then(|at| at.duration_since(now).ok());
-            let message =
-                format!("{sentence}. The limit is that of the Claude subscription behind this server.");
+            let message = format!(
+                "{} The limit is that of the Claude subscription behind this server.",
+                self::sentence(sentence)
+            );
             let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "insufficient_quota", message)
                 .with_code("insufficient_quota");
             // The true time until the reset is told, but a wait of hours is nothing for an SDK to sit through.
@@ -77,8 +79,9 @@ fn of_the_api(kind: ApiFailureKind, sentence: &str) -> ApiError {
             StatusCode::UNAUTHORIZED,
             "authentication_error",
             format!(
-                "Couplet's own sign-in to Claude failed: {sentence}. Make a new token with `claude setup-token`, set it \
-                 as CLAUDE_CODE_OAUTH_TOKEN and restart Couplet."
+                "Couplet's own sign-in to Claude failed. {} Make a new token with `claude setup-token`, set it \
+                 as CLAUDE_CODE_OAUTH_TOKEN and restart Couplet.",
+                self::sentence(sentence)
             ),
         )
         .with_code("invalid_api_key"),

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::limits::{Limits, Standing};
 use super::reply::{ApiError, Place, Usage};
-use super::script::MOST;
+
+/// The most words or pings that a directive may ask for: prompts reach this from outside in demo mode.
+const MOST: usize = 100_000;
 
 /// The arguments of a directive that are not taken yet.
 pub(super) struct Arguments<'a>(&'a str);

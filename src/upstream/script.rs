@@ -7,9 +7,6 @@ use super::builder::{SIGNATURE, numbered_words};
 use super::reply::{ApiError, Break, Echo, Part, Reply, Stop};
 use super::request::Asked;
 
-/// The most words or pings that a directive may ask for: prompts reach this from outside in demo mode.
-pub const MOST: usize = 100_000;
-
 /// Changes `base`, the answer to a prompt without directives, as the prompt says.
 ///
 /// The last text block of the last user message that holds a directive decides; the blocks before it may be questions

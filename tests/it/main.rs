@@ -4,6 +4,8 @@
 //! `.config/nextest.toml` knows them by these names, and runs fewer of them at a time.
 
 #[cfg(test)]
+mod demo;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod python;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use couplet::claude::ClaudeSettings;
 use couplet::claude::conversation::Deadlines;
 use couplet::claude::credential::Credential;
-use couplet::claude::supply::ProcessSettings;
+use couplet::claude::supply::{CliProgram, ProcessSettings};
 use couplet::config::Config;
 use couplet::http::HttpSettings;
 use couplet::http::keys::ApiKeys;
@@ -53,7 +53,7 @@ impl Builder {
             address: (Ipv4Addr::LOCALHOST, 0).into(),
             claude: ClaudeSettings {
                 process: ProcessSettings {
-                    program: cli.to_owned(),
+                    program: CliProgram::Installed(cli.to_owned()),
                     launcher: env!("CARGO_BIN_EXE_couplet").into(),
                     credential: Credential::OauthToken(TOKEN.into()),
                     state_dir: state.path().join("state"),

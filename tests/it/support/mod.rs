@@ -5,4 +5,5 @@ pub mod command;
 pub mod hostile_prompts;
 pub mod python;
 pub mod real_cli;
+pub mod server;
 pub mod tools;
