@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod healthcheck;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod python;
