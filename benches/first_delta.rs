@@ -22,9 +22,9 @@ use std::time::{Duration, Instant};
 
 use couplet::claude::command_line::{CommandLine, Folders, chat_process};
 use couplet::claude::features::CliFeatures;
-use couplet::claude::frame_in::{ControlRequest, FrameIn};
+use couplet::claude::frame_in::{ControlRequest, FrameIn, flag_settings};
 use couplet::claude::supply::CliProgram;
-use couplet::turn::UserBlock;
+use couplet::turn::{Parameters, UserBlock};
 use couplet::upstream::{Reply, Upstream};
 
 const MODEL: &str = "claude-sonnet-5-5";
@@ -87,7 +87,9 @@ fn first_delta_of(line: &CommandLine) -> f64 {
         },
         FrameIn::ControlRequest {
             request_id: "2".to_owned(),
-            request: ControlRequest::SetModel { model: MODEL },
+            request: ControlRequest::ApplyFlagSettings {
+                settings: flag_settings(MODEL, &Parameters::default()),
+            },
         },
         FrameIn::question(&question),
     ] {

@@ -271,8 +271,8 @@ fn one_line_secret(
     Ok(Some(text.into()))
 }
 
-/// The CLI, in PATH or where its installers put it.
-fn find_cli(variable: &impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+/// The CLI, in PATH or where its installers put it. `variable` reads the environment.
+pub fn find_cli(variable: &impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let path = variable("PATH").unwrap_or_default();
     let home = variable("HOME").map(PathBuf::from);
     let in_path = std::env::split_paths(&path).map(|folder| folder.join("claude"));

@@ -5,6 +5,7 @@
 
 pub mod claude;
 pub mod config;
+pub mod doctor;
 pub mod http;
 pub mod openai;
 pub mod stand_in;

@@ -170,7 +170,7 @@ impl AnswerReader {
             // The model had ended; this is a turn that the CLI added by itself.
             Message::Ended(reason) => return Ok(self.complete_and_stop(reason)),
             // The CLI asks again, but the client has read a part of the first attempt already.
-            Message::Broken if self.shown => return Err(TurnFailure::BrokenOff),
+            Message::Open { .. } | Message::Broken if self.shown => return Err(TurnFailure::BrokenOff),
             Message::None | Message::Open { .. } | Message::Broken => {}
         }
         self.message = Message::Open { has_text: false };
@@ -258,8 +258,11 @@ impl AnswerReader {
     /// The sentence is the CLI's own and may hold what the API said about the request; it goes to the client only.
     fn failure(&mut self, result: ResultFrame) -> TurnFailure {
         let sentence = result.result.unwrap_or_else(|| "the Claude Code CLI gave no reason".to_owned());
-        if result.api_error.as_deref() == Some("usage_limit_reached") {
-            let seconds = self.limit.take().and_then(|limit| limit.resets_at);
+        // Releases up to 2.1.270 do not say so themselves; but only a limit that is used up has a time of its reset.
+        let rejected = self.limit.take_if(|limit| limit.status == "rejected");
+        let seconds = rejected.and_then(|limit| limit.resets_at);
+        let used_up = result.api_error_status == Some(429) && seconds.is_some();
+        if used_up || result.api_error.as_deref() == Some("usage_limit_reached") {
             let resets_at = seconds.and_then(|s| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(s)));
             return TurnFailure::UsageLimit { resets_at, sentence };
         }

@@ -36,16 +36,19 @@ pub enum Afterwards {
 }
 
 /// Passes events to the reader of the answer.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Sink {
     events: mpsc::Sender<Result<AnswerEvent, TurnFailure>>,
+    /// Room kept for a failure, so that a reader that is behind learns of it too, and nobody has to wait for him.
+    last_word: Option<mpsc::OwnedPermit<Result<AnswerEvent, TurnFailure>>>,
 }
 
 impl Sink {
-    /// A sink that writes to `events`.
+    /// A sink that writes to `events`, a channel with nothing in it yet. It keeps one of its places for a failure.
     #[must_use]
     pub fn new(events: mpsc::Sender<Result<AnswerEvent, TurnFailure>>) -> Self {
-        Self { events }
+        let last_word = events.clone().try_reserve_owned().ok();
+        Self { events, last_word }
     }
 
     /// Ends when the reader is gone.
@@ -64,9 +67,11 @@ impl Sink {
         }
     }
 
-    /// Passes a failure on. Waits a moment for room; a reader that has none is not reading.
-    pub async fn fail(&self, failure: TurnFailure) {
-        let _ = self.events.send_timeout(Err(failure), Duration::from_secs(1)).await;
+    /// Passes a failure on, behind what the reader has not read yet. The first one counts.
+    pub fn fail(&mut self, failure: TurnFailure) {
+        if let Some(room) = self.last_word.take() {
+            room.send(Err(failure));
+        }
     }
 }
 
@@ -95,10 +100,8 @@ impl From<TurnFailure> for Stop {
 /// When the CLI declines or ends; deadlines are the caller's.
 pub async fn ask(session: &mut Session, turn: &Turn, catalog: &Catalog) -> Result<(), TurnFailure> {
     session.queue_control(ControlRequest::Initialize { system_prompt: &turn.system })?;
-    session.queue_control(ControlRequest::SetModel { model: &turn.model })?;
-    if let Some(settings) = frame_in::flag_settings(&turn.parameters) {
-        session.queue_control(ControlRequest::ApplyFlagSettings { settings })?;
-    }
+    let settings = frame_in::flag_settings(&turn.model, &turn.parameters);
+    session.queue_control(ControlRequest::ApplyFlagSettings { settings })?;
     if turn.parameters.effort == Some(Effort::Off) {
         // Models that always think do not mind.
         session.queue_control(ControlRequest::SetMaxThinkingTokens { max_thinking_tokens: 0 })?;

@@ -58,11 +58,6 @@ pub enum ControlRequest<'a> {
         #[serde(rename = "systemPrompt")]
         system_prompt: &'a str,
     },
-    /// Which model answers from now on. Any text is taken; an unknown model fails at the API.
-    SetModel {
-        /// An alias or a full id.
-        model: &'a str,
-    },
     /// Settings for the requests from now on.
     ApplyFlagSettings {
         /// See [`flag_settings`].
@@ -199,12 +194,15 @@ fn command_slash(text: &str) -> Option<usize> {
     (end > 0 && !crate::turn::is_blank(rest)).then_some(end)
 }
 
-/// The settings that bring a turn's parameters to the API.
+/// The settings that bring a turn's model and parameters to the API.
 ///
+/// `model` is an alias or a full id; any text is taken, and an unknown model fails at the API. (The control request
+/// `set_model` would do too, but for a model that the CLI does not list it first sends a request of its own, "Hi" with one
+/// token to answer: a round trip, and tokens nobody counts.)
 /// `CLAUDE_CODE_EXTRA_BODY` is merged into the top level of the request body; `CLAUDE_CODE_MAX_OUTPUT_TOKENS` sets
-/// `max_tokens`; `effortLevel` sets `output_config.effort`. Nothing to set gives `None`.
+/// `max_tokens`; `effortLevel` sets `output_config.effort`.
 #[must_use]
-pub fn flag_settings(parameters: &Parameters) -> Option<Value> {
+pub fn flag_settings(model: &str, parameters: &Parameters) -> Value {
     let mut body = serde_json::Map::new();
     if let Some(temperature) = parameters.temperature {
         body.insert("temperature".to_owned(), json!(temperature));
@@ -223,13 +221,14 @@ pub fn flag_settings(parameters: &Parameters) -> Option<Value> {
         env.insert("CLAUDE_CODE_MAX_OUTPUT_TOKENS".to_owned(), tokens.to_string().into());
     }
     let mut settings = serde_json::Map::new();
+    settings.insert("model".to_owned(), model.into());
     if !env.is_empty() {
         settings.insert("env".to_owned(), Value::Object(env));
     }
     if let Some(effort) = parameters.effort {
         settings.insert("effortLevel".to_owned(), effort_level(effort).into());
     }
-    (!settings.is_empty()).then_some(Value::Object(settings))
+    Value::Object(settings)
 }
 
 fn effort_level(effort: Effort) -> &'static str {
@@ -298,15 +297,15 @@ mod tests {
     }
 
     #[rstest]
-    #[case(Parameters::default(), None)]
-    #[case(Parameters { effort: Some(Effort::Off), ..Parameters::default() }, Some(json!({"effortLevel": "low"})))]
+    #[case(Parameters::default(), json!({"model": "opus"}))]
+    #[case(Parameters { effort: Some(Effort::Off), ..Parameters::default() }, json!({"model": "opus", "effortLevel": "low"}))]
     #[case(
         Parameters { max_tokens: Some(9), stop: vec!["a\"b".into()], temperature: Some(0.5), top_p: Some(1.0), effort: Some(Effort::Max) },
-        Some(json!({"env": {"CLAUDE_CODE_EXTRA_BODY": r#"{"temperature":0.5,"top_p":1.0,"stop_sequences":["a\"b"]}"#,
-            "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "9"}, "effortLevel": "max"}))
+        json!({"model": "opus", "env": {"CLAUDE_CODE_EXTRA_BODY": r#"{"temperature":0.5,"top_p":1.0,"stop_sequences":["a\"b"]}"#,
+            "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "9"}, "effortLevel": "max"})
     )]
-    fn parameters_become_settings(#[case] parameters: Parameters, #[case] settings: Option<Value>) {
-        assert_eq!(flag_settings(&parameters), settings);
+    fn model_and_parameters_become_settings(#[case] parameters: Parameters, #[case] settings: Value) {
+        assert_eq!(flag_settings("opus", &parameters), settings);
     }
 
     proptest! {

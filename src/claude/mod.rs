@@ -126,20 +126,21 @@ impl Claude {
     /// Asks the model.
     #[must_use]
     pub fn answer(&self, turn: Turn) -> Answer {
-        let (sender, events) = mpsc::channel(EVENTS_IN_FLIGHT);
-        let sink = Sink::new(sender);
+        // One place more, for a failure.
+        let (sender, events) = mpsc::channel(EVENTS_IN_FLIGHT + 1);
+        let mut sink = Sink::new(sender);
         let inner = Arc::clone(&self.inner);
         if self.is_draining() {
-            self.inner.tasks.spawn(async move { sink.fail(TurnFailure::ShuttingDown).await });
+            sink.fail(TurnFailure::ShuttingDown);
             return Answer { events };
         }
         self.inner.tasks.spawn(async move {
             let stop = inner.stop.clone();
             tokio::select! {
                 biased;
-                () = inner.run(&turn, &sink) => {}
+                () = inner.run(&turn, &mut sink) => {}
                 // Dropping the run kills its process.
-                () = stop.cancelled() => sink.fail(TurnFailure::ShuttingDown).await,
+                () = stop.cancelled() => sink.fail(TurnFailure::ShuttingDown),
             }
         });
         Answer { events }
@@ -156,6 +157,9 @@ impl Claude {
         let _one_at_a_time = self.inner.listing.lock().await;
         if let Some((models, true)) = self.inner.catalog.models() {
             return Ok(models);
+        }
+        if self.is_draining() {
+            return Err(TurnFailure::ShuttingDown);
         }
         let asked = self.inner.list_models().await;
         match (self.inner.catalog.models(), asked) {
@@ -218,7 +222,7 @@ impl Claude {
 
 impl Inner {
     /// One turn, from the queue to the end of its process.
-    async fn run(&self, turn: &Turn, sink: &Sink) {
+    async fn run(&self, turn: &Turn, sink: &mut Sink) {
         let place = tokio::select! {
             biased;
             place = self.admit() => place,
@@ -226,13 +230,13 @@ impl Inner {
         };
         let _place: OwnedSemaphorePermit = match place {
             Ok(place) => place,
-            Err(failure) => return sink.fail(failure).await,
+            Err(failure) => return sink.fail(failure),
         };
         let started = Instant::now();
         let (session, afterwards, outcome) = self.converse(turn, sink, started).await;
         if let Err(Stop::Failed(failure)) = outcome {
             self.remember_limit(&failure);
-            sink.fail(failure).await;
+            sink.fail(failure);
         }
         if let Some(session) = session {
             self.dispose(session, afterwards).await;
@@ -286,16 +290,16 @@ impl Inner {
     }
 
     async fn dispose(&self, session: Session, afterwards: Afterwards) {
+        let id = session.process_id();
         match afterwards {
             Afterwards::AtRest => session.into_process().end().await,
             Afterwards::Busy => session.interrupt_and_end().await,
             Afterwards::Kill => {
-                let process = session.into_process();
-                let id = process.id();
-                process.kill_and_wait().await;
-                self.supply.forget(id).await;
+                session.into_process().kill_and_wait().await;
             }
         }
+        // Whichever way was meant, it may have been killed in the end.
+        self.supply.forget(id).await;
     }
 
     /// Starts a process only to hear which models there are.

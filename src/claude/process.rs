@@ -8,10 +8,11 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 use secrecy::ExposeSecret;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::signal::unix::{Signal as ChildSignals, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::command_line::CommandLine;
@@ -93,11 +94,13 @@ impl Spawner {
             // A group of its own: it is ended as a whole, and a Ctrl-C in the terminal is the server's alone.
             .process_group(0)
             .kill_on_drop(true);
+        // Before the process is there, so that its end cannot be missed.
+        let deaths = signal(SignalKind::child())?;
         let (reply, child) = oneshot::channel();
         let gone = || io::Error::other("the thread that starts processes is gone");
         self.orders.send(Order { command, reply }).map_err(|_| gone())?;
         let child = child.await.map_err(|_| gone())??;
-        let mut process = CliProcess::new(child)?;
+        let mut process = CliProcess::new(child, deaths)?;
         if let Some(secret) = credential.secret() {
             // A launcher that died already shows by the end of its output, with its reason.
             let _ = process.write(&[secret.expose_secret().as_bytes(), b"\n"].concat()).await;
@@ -152,10 +155,12 @@ pub struct CliProcess {
     stdin: Option<ChildStdin>,
     stdout: LineReader<BufReader<ChildStdout>>,
     stderr: Arc<Mutex<VecDeque<u8>>>,
+    /// Tells that some child of this program has ended.
+    deaths: ChildSignals,
 }
 
 impl CliProcess {
-    fn new(mut child: Child) -> io::Result<Self> {
+    fn new(mut child: Child, deaths: ChildSignals) -> io::Result<Self> {
         let missing = || io::Error::other("a pipe of the process is missing");
         let group =
             child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).ok_or_else(missing)?;
@@ -169,6 +174,7 @@ impl CliProcess {
             stdin: child.stdin.take(),
             stdout: LineReader::new(BufReader::with_capacity(STDOUT_BUFFER, stdout)),
             stderr,
+            deaths,
             child,
         })
     }
@@ -189,12 +195,24 @@ impl CliProcess {
         stdin.flush().await
     }
 
-    /// The next line of the CLI's stdout; see [`LineReader::next_line`].
+    /// The next line of the CLI's stdout; see [`LineReader::next_line`]. What the CLI wrote before its end is read to the
+    /// end; what it has started does not keep the output open any longer than it lives itself.
     ///
     /// # Errors
     /// When reading fails or a line is too long.
     pub async fn next_line(&mut self) -> io::Result<Option<&[u8]>> {
-        self.stdout.next_line().await
+        let is_line = loop {
+            let has_ended = tokio::select! {
+                biased;
+                line = self.stdout.next_line() => break line?.is_some(),
+                () = some_death(&mut self.deaths) => self.has_ended(),
+            };
+            if has_ended {
+                self.kill();
+                break self.stdout.next_line().await?.is_some();
+            }
+        };
+        Ok(is_line.then(|| self.stdout.current()))
     }
 
     /// The line that was read last.
@@ -237,28 +255,33 @@ impl CliProcess {
 
     async fn end_within(mut self, time: Duration) {
         self.stdin = None;
-        let ended = tokio::time::timeout(time, async {
+        let ended = async {
             // A process that still writes must not be stopped by a full pipe.
-            while let Ok(Some(_)) = self.stdout.next_line().await {}
-            self.child.wait().await
-        });
-        if ended.await.is_err() {
-            self.kill();
-            let _ = self.child.wait().await;
+            while let Ok(Some(_)) = self.next_line().await {}
+            self.ended().await;
+        };
+        let _ = tokio::time::timeout(time, ended).await;
+        self.kill_and_wait().await;
+    }
+
+    /// Waits for the end of a process whose output has ended, killing what is left of it and of its group.
+    pub async fn reap(&mut self) -> String {
+        let _ = tokio::time::timeout(Duration::from_millis(200), self.ended()).await;
+        self.kill();
+        self.child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string())
+    }
+
+    /// Ready when the process has ended. It is not waited for: its id, which is its group's, stays its own until the
+    /// rest of the group is killed.
+    async fn ended(&mut self) {
+        while !self.has_ended() {
+            some_death(&mut self.deaths).await;
         }
     }
 
-    /// Waits for the end of a process whose output has ended, killing what is left of it.
-    pub async fn reap(&mut self) -> String {
-        let ended = tokio::time::timeout(Duration::from_millis(200), self.child.wait()).await;
-        let status = match ended {
-            Ok(status) => status,
-            Err(_still_running) => {
-                self.kill();
-                self.child.wait().await
-            }
-        };
-        status.map_or_else(|error| error.to_string(), |status| status.to_string())
+    fn has_ended(&self) -> bool {
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        self.child.id().is_none() || !matches!(waitid(WaitId::Pid(self.group), look), Ok(None))
     }
 
     /// Whether the process ended because the launcher could not become the CLI.
@@ -272,6 +295,14 @@ impl CliProcess {
 impl Drop for CliProcess {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// Ready when some child of this program has ended.
+async fn some_death(deaths: &mut ChildSignals) {
+    if deaths.recv().await.is_none() {
+        // Not without the runtime's end.
+        std::future::pending::<()>().await;
     }
 }
 

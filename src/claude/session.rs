@@ -140,6 +140,12 @@ impl Session {
         self.flush().await
     }
 
+    /// The CLI's process id.
+    #[must_use]
+    pub fn process_id(&self) -> i32 {
+        self.process.id()
+    }
+
     /// The process, to be ended.
     #[must_use]
     pub fn into_process(self) -> CliProcess {

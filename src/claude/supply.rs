@@ -159,10 +159,10 @@ impl ProcessSupply {
         );
         match program {
             CliProgram::Installed(path) => {
-                tracing::info!(version, path = %path.display(), "found the Claude Code CLI")
+                tracing::info!(version, path = %path.display(), "found the Claude Code CLI");
             }
             CliProgram::StandIn { .. } => {
-                tracing::info!("the built-in stand-in takes the place of the Claude Code CLI")
+                tracing::info!("the built-in stand-in takes the place of the Claude Code CLI");
             }
         }
         Ok(Installed { version, command_line })

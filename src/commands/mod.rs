@@ -1,5 +1,6 @@
 //! The commands of the binary, a file each.
 
+mod doctor;
 mod healthcheck;
 mod serve;
 mod upstream;
@@ -26,6 +27,9 @@ pub struct Arguments {
 enum Command {
     /// Run the server (the same as no command).
     Serve(Box<ServeArguments>),
+    /// Check whether the installed Claude Code CLI still behaves as Couplet needs it. It is run against a scripted API: no
+    /// account is used.
+    Doctor(doctor::DoctorArguments),
     /// Ask a running server whether it is ready: exit status 0 or 1. For containers and process managers.
     Healthcheck(healthcheck::HealthcheckArguments),
     /// Run a scripted Messages API on loopback: give the CLI its address in `ANTHROPIC_BASE_URL` and try things without
@@ -39,6 +43,7 @@ impl Arguments {
         match self.command {
             None => serve::run(self.serve),
             Some(Command::Serve(arguments)) => serve::run(*arguments),
+            Some(Command::Doctor(arguments)) => doctor::run(arguments),
             Some(Command::Healthcheck(arguments)) => healthcheck::run(&arguments),
             Some(Command::Upstream(arguments)) => upstream::run(&arguments),
         }

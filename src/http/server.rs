@@ -23,7 +23,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Serves connections until `stop`, then lets the open ones end.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
     let connections = GracefulShutdown::new();
-    let tasks = TaskTracker::new();
+    let (tasks, cut) = (TaskTracker::new(), CancellationToken::new());
     loop {
         let accepted = tokio::select! {
             biased;
@@ -31,7 +31,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _address)) => serve_connection(stream, &router, &connections, &tasks),
+            Ok((stream, _address)) => serve_connection(stream, &router, &connections, &tasks, cut.clone()),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -41,11 +41,19 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
     drop(listener);
     if tokio::time::timeout(LAST_WORDS, connections.shutdown()).await.is_err() {
         tracing::warn!("some connections were closed in the middle of a response");
+        cut.cancel();
     }
     tasks.close();
+    tasks.wait().await;
 }
 
-fn serve_connection(stream: TcpStream, router: &Router, connections: &GracefulShutdown, tasks: &TaskTracker) {
+fn serve_connection(
+    stream: TcpStream,
+    router: &Router,
+    connections: &GracefulShutdown,
+    tasks: &TaskTracker,
+    cut: CancellationToken,
+) {
     // Each event of a stream goes out at once.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
@@ -58,6 +66,6 @@ fn serve_connection(stream: TcpStream, router: &Router, connections: &GracefulSh
     let connection = connections.watch(connection);
     tasks.spawn(async move {
         // A client that breaks its connection is no event worth a line.
-        let _ = connection.await;
+        let _ = cut.run_until_cancelled(connection).await;
     });
 }

@@ -11,6 +11,9 @@ const MODELS: [(&str, &str, &str); 5] = [
     ("haiku", "claude-haiku-5-5", "Haiku (demo)"),
 ];
 
+/// The model where none is set.
+const DEFAULT: &str = "default";
+
 /// `max_tokens` where none is set, as the CLI sends it.
 const MAX_TOKENS: u64 = 128_000;
 
@@ -18,7 +21,6 @@ const MAX_TOKENS: u64 = 128_000;
 #[derive(Debug, Default)]
 pub struct Conversation {
     system: String,
-    model: Option<String>,
     settings: Value,
     messages: Vec<Value>,
 }
@@ -41,10 +43,6 @@ impl Conversation {
                 });
                 json!({"models": models, "account": {"tokenSource": "demo"}})
             }
-            Some("set_model") => {
-                self.model = request["model"].as_str().map(|model| full_id(model).to_owned());
-                json!({"model": self.model})
-            }
             Some("apply_flag_settings") => {
                 self.settings = request["settings"].clone();
                 Value::Null
@@ -66,7 +64,7 @@ impl Conversation {
         let env = &self.settings["env"];
         let max_tokens = env["CLAUDE_CODE_MAX_OUTPUT_TOKENS"].as_str().and_then(|tokens| tokens.parse().ok());
         let mut body = Map::new();
-        body.insert("model".to_owned(), json!(self.model.as_deref().unwrap_or(MODELS[0].1)));
+        body.insert("model".to_owned(), json!(full_id(self.settings["model"].as_str().unwrap_or(DEFAULT))));
         body.insert("max_tokens".to_owned(), json!(max_tokens.unwrap_or(MAX_TOKENS)));
         if !self.system.is_empty() {
             body.insert("system".to_owned(), json!([{"type": "text", "text": self.system}]));
@@ -101,8 +99,7 @@ mod tests {
             answer["response"]["subtype"].clone()
         };
         assert_eq!(control(json!({"subtype": "initialize", "systemPrompt": "be brief"})), "success");
-        assert_eq!(control(json!({"subtype": "set_model", "model": "haiku"})), "success");
-        let settings = json!({"env": {"CLAUDE_CODE_EXTRA_BODY": "{\"temperature\":0.5}",
+        let settings = json!({"model": "haiku", "env": {"CLAUDE_CODE_EXTRA_BODY": "{\"temperature\":0.5}",
             "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "9"}, "effortLevel": "low"});
         assert_eq!(control(json!({"subtype": "apply_flag_settings", "settings": settings})), "success");
         assert_eq!(control(json!({"subtype": "sing"})), "error");

@@ -193,6 +193,11 @@ is 'the log is rotated' 'json-file 10m 3' \
     "$(inspect '{{.HostConfig.LogConfig.Type}} {{index .HostConfig.LogConfig.Config "max-size"}} {{index .HostConfig.LogConfig.Config "max-file"}}')"
 is 'it is on loopback only' 127.0.0.1 "$(inspect '{{(index (index .HostConfig.PortBindings "8000/tcp") 0).HostIp}}')"
 
+heading 'the CLI in there'
+said=$(inside couplet doctor) || { echo "$said" >&2; fail 'it fits (couplet doctor)'; }
+says 'it fits (couplet doctor)' ' 0 failed' "$said"
+tail -n 1 <<< "$said"
+
 heading 'calls'
 is 'without a key nothing is served' 401 "$(curl --silent --output /dev/null --write-out '%{http_code}' "$url/v1/models")"
 said=$(call /v1/models)

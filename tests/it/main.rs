@@ -3,8 +3,15 @@
 //! Tests that start the real Claude Code CLI belong into `real_cli`, those that run Python clients into `python`:
 //! `.config/nextest.toml` knows them by these names, and runs fewer of them at a time.
 
+// These two look at processes in /proc.
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod binary;
 #[cfg(test)]
 mod demo;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod faults;
 #[cfg(test)]
 mod healthcheck;
 #[cfg(test)]

@@ -105,6 +105,13 @@ fn a_message_that_broke_after_a_part_was_read_is_an_error() {
 }
 
 #[test]
+fn a_message_that_begins_behind_one_that_was_left_open_is_an_error() {
+    let (said, end) = read(&[start("a", 1), text("x"), start("b", 1), text("y")]);
+    assert_eq!(said, ">x");
+    assert!(matches!(end, Some(Err(TurnFailure::BrokenOff))), "{end:?}");
+}
+
+#[test]
 fn a_message_that_broke_before_anything_was_read_is_repeated_and_both_are_counted() {
     let frames = [
         start("a", 7),
@@ -168,9 +175,17 @@ fn an_error_result_has_its_kind(#[case] fields: Value, #[case] word: &str, #[cas
 #[test]
 fn a_usage_limit_knows_its_reset() {
     let limit = json!({"type": "rate_limit_event", "rate_limit_info": {"status": "rejected", "resetsAt": 1_795_208_576_u64}});
-    let error = json!({"is_error": true, "api_error": "usage_limit_reached", "result": "used up"});
-    let (_, end) = read(&[limit.to_string(), result(&error)]);
-    let Some(Err(TurnFailure::UsageLimit { resets_at, sentence })) = end else { panic!("{end:?}") };
-    assert_eq!(resets_at, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_208_576)));
-    assert_eq!(sentence, "used up");
+    // The second is how releases up to 2.1.270 put it.
+    for error in [
+        json!({"is_error": true, "api_error": "usage_limit_reached", "result": "used up"}),
+        json!({"is_error": true, "api_error_status": 429, "result": "used up"}),
+    ] {
+        let (_, end) = read(&[limit.to_string(), result(&error)]);
+        let Some(Err(TurnFailure::UsageLimit { resets_at, sentence })) = end else { panic!("{end:?}") };
+        assert_eq!(resets_at, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_208_576)));
+        assert_eq!(sentence, "used up");
+    }
+    let burst = json!({"type": "rate_limit_event", "rate_limit_info": {"status": "rejected"}});
+    let (_, end) = read(&[burst.to_string(), result(&json!({"is_error": true, "api_error_status": 429}))]);
+    assert!(matches!(end, Some(Err(TurnFailure::Api { kind: ApiFailureKind::RateLimited, .. }))), "{end:?}");
 }

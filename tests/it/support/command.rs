@@ -5,9 +5,12 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::NamedTempFile;
 
 /// How a program ended and what it said. `Display` shows all of it.
 #[derive(Debug)]
@@ -59,6 +62,54 @@ pub fn run_with_only(
     let mut command = Command::new(program);
     command.args(arguments).env_clear().envs(environment.iter().copied());
     wait(command, limit)
+}
+
+/// A program that runs until it is told to end, or is dropped.
+pub struct Running {
+    child: Child,
+    output: NamedTempFile,
+}
+
+impl Running {
+    /// Starts `program` with `environment` and nothing else.
+    pub fn start(program: &Path, arguments: &[&str], environment: &[(String, String)]) -> io::Result<Self> {
+        let output = NamedTempFile::new()?;
+        let mut command = Command::new(program);
+        command.args(arguments).env_clear().envs(environment.iter().cloned()).stdin(Stdio::null());
+        // Both at the end of one file, as in a terminal.
+        let end_of_file = || File::options().append(true).open(output.path());
+        let child = command.stdout(end_of_file()?).stderr(end_of_file()?).spawn()?;
+        Ok(Self { child, output })
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has written so far, to stdout and stderr.
+    pub fn said(&self) -> String {
+        let bytes = std::fs::read(self.output.path()).expect("its output");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(id, signal).expect("it was not waited for");
+    }
+
+    /// Whether it has ended, and how.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 fn wait(mut command: Command, limit: Duration) -> io::Result<Ended> {

@@ -2,6 +2,10 @@
 
 pub mod app;
 pub mod command;
+#[cfg(target_os = "linux")]
+pub mod couplet_process;
+#[cfg(target_os = "linux")]
+pub mod fake_cli;
 pub mod hostile_prompts;
 pub mod python;
 pub mod real_cli;

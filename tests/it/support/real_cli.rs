@@ -46,6 +46,29 @@ pub fn pinned_version() -> String {
     version.as_str().expect("tests/claude-cli/package.json pins the CLI").to_owned()
 }
 
+/// The program of another release, installed with npm on first use. Its package is not pinned by a lockfile: for
+/// comparison, not for proof.
+///
+/// # Panics
+/// When it cannot be installed.
+pub fn release(version: &str) -> PathBuf {
+    let folder = tools_folder().join(format!("claude-cli-{version}"));
+    if let Some(program) = program_in(&folder) {
+        return program;
+    }
+    let _lock = lock("claude-cli").expect("the lock");
+    let platform = platforms().expect("a platform").swap_remove(0);
+    remove_folder(&folder).and_then(|()| fs::create_dir_all(&folder)).expect("a folder");
+    fs::write(folder.join("package.json"), r#"{"private":true}"#).expect("written");
+    let package = format!("@anthropic-ai/claude-code-{platform}@{version}");
+    let arguments = ["install", "--ignore-scripts", "--no-audit", "--no-fund", &package];
+    let ended = run(Path::new("npm"), &arguments, &[], Some(&folder), INSTALL_LIMIT).expect("npm starts");
+    assert!(ended.success, "{ended}");
+    let path = format!("node_modules/@anthropic-ai/claude-code-{platform}/claude");
+    fs::write(folder.join(PROGRAM_PATH), path).expect("written");
+    program_in(&folder).expect("a program")
+}
+
 fn installed() -> Result<PathBuf, String> {
     let version = pinned_version();
     let folder = tools_folder().join(format!("claude-cli-{version}"));

@@ -1,0 +1,83 @@
+//! `couplet doctor`: does the installed CLI still behave as Couplet needs it?
+//!
+//! What Couplet relies on is documented nowhere, so each release may change it. Every check runs the CLI against the
+//! scripted API and tells in a line what was seen.
+//!
+//! - `laboratory`: the CLI, the scripted API and folders of their own.
+//! - `basics`, `fidelity`, `endings`: the checks.
+
+mod basics;
+mod endings;
+mod fidelity;
+mod laboratory;
+
+use std::path::PathBuf;
+use std::pin::Pin;
+
+use serde::Serialize;
+
+use laboratory::Laboratory;
+
+/// What a check saw, or what was wrong.
+type Finding = Result<String, String>;
+
+/// A check under way.
+type Running<'a> = Pin<Box<dyn Future<Output = Finding> + Send + 'a>>;
+
+/// One behaviour that Couplet relies on.
+struct Check {
+    name: &'static str,
+    /// What must hold.
+    needs: &'static str,
+    run: for<'a> fn(&'a Laboratory) -> Running<'a>,
+}
+
+/// What the doctor found.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The CLI that was examined.
+    pub cli: PathBuf,
+    /// Its version, as `2.1.329`.
+    pub version: String,
+    /// One for each check, in order.
+    pub findings: Vec<Examined>,
+}
+
+/// The outcome of one check.
+#[derive(Debug, Serialize)]
+pub struct Examined {
+    /// The check.
+    pub name: &'static str,
+    /// What must hold.
+    pub needs: &'static str,
+    /// Whether it holds.
+    pub ok: bool,
+    /// What was seen.
+    pub seen: String,
+}
+
+impl Report {
+    /// Whether Couplet fits this CLI.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.findings.iter().all(|examined| examined.ok)
+    }
+}
+
+/// Examines the CLI at `cli`. `launcher` is a program that knows the launcher's subcommand: this one.
+///
+/// # Errors
+/// When it cannot be run at all, or the scripted API cannot be started.
+pub async fn examine(cli: PathBuf, launcher: PathBuf) -> std::io::Result<Report> {
+    let laboratory = Laboratory::open(cli.clone(), launcher).await?;
+    let version = laboratory.version().await?;
+    let mut findings = Vec::new();
+    for Check { name, needs, run } in basics::CHECKS.iter().chain(&fidelity::CHECKS).chain(&endings::CHECKS) {
+        let finding = run(&laboratory).await;
+        let ok = finding.is_ok();
+        let seen = finding.unwrap_or_else(|problem| problem);
+        findings.push(Examined { name, needs, ok, seen });
+    }
+    laboratory.close().await;
+    Ok(Report { cli, version, findings })
+}

@@ -1,0 +1,143 @@
+//! A Claude Code CLI that misbehaves on command.
+//!
+//! It answers `--version` and `--help`, and as a chat process speaks the CLI's frames. What it does beyond that is in a
+//! script ([`script::Script`]) whose path comes as `ANTHROPIC_BASE_URL=script:<path>`, because its environment is what
+//! Couplet gives it and nothing else. Beside the script it leaves a [`script::Report`] of itself.
+
+mod frames;
+mod play;
+mod script;
+mod talk;
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use play::{FOR_EVER, Player, SLEEP, Went};
+use script::{Report, SCHEME, Script, Step};
+use talk::{Input, Talk, text_of, write, write_frame};
+
+/// What `--version` says.
+const VERSION: &str = "2.1.329 (Claude Code)\n";
+
+/// What `--help` says, as far as Couplet looks for it.
+const HELP: &str = "Usage: claude\n  --restricted\n  --permission-prompts <mode>\n";
+
+fn main() -> ExitCode {
+    let first = std::env::args().nth(1).unwrap_or_default();
+    let done = match &*first {
+        "--version" => write(VERSION.as_bytes()),
+        "--help" => write(HELP.as_bytes()),
+        SLEEP => {
+            std::thread::sleep(FOR_EVER);
+            Ok(())
+        }
+        _ => note_of_session().and_then(|note| chat().and_then(|()| fs::remove_file(note))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "fake_claude: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The CLI keeps a note of each session that runs, and removes it at its end.
+fn note_of_session() -> io::Result<PathBuf> {
+    let config =
+        std::env::var_os("CLAUDE_CONFIG_DIR").ok_or_else(|| io::Error::other("no CLAUDE_CONFIG_DIR"))?;
+    let notes = PathBuf::from(config).join("sessions");
+    fs::create_dir_all(&notes)?;
+    let note = notes.join(format!("{}.json", std::process::id()));
+    fs::write(&note, "{}")?;
+    Ok(note)
+}
+
+fn chat() -> io::Result<()> {
+    let url = std::env::var("ANTHROPIC_BASE_URL").unwrap_or_default();
+    let path = url.strip_prefix(SCHEME).map(PathBuf::from);
+    let path = path.ok_or_else(|| io::Error::other(format!("no script in ANTHROPIC_BASE_URL: {url:?}")))?;
+    let script = read(&path)?;
+    report(&path)?;
+    let at_start = script.at_start.clone();
+    let mut player = Player { script, talk: None, waiting: VecDeque::new(), ended: false };
+    let copy = File::create(beside(&path, "stdin"))?;
+    player.play(&at_start)?;
+    player.talk = Some(Talk::start(copy));
+    loop {
+        if let Some(turn) = player.waiting.pop_front() {
+            take_turn(&mut player, &path, &turn)?;
+            continue;
+        }
+        if player.ended && !player.script.ignores_end_of_input {
+            return Ok(());
+        }
+        match player.next(FOR_EVER) {
+            Some(Input::Frame(frame)) if frame["type"] == "control_request" => {
+                player.control(&frame)?;
+            }
+            Some(Input::Frame(frame)) => player.waiting.push_back(frame),
+            Some(Input::End) => player.ended = true,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Takes a turn of the history, or answers a question.
+fn take_turn(player: &mut Player, path: &Path, turn: &Value) -> io::Result<()> {
+    if turn["type"] != "user" {
+        return Ok(());
+    }
+    write_frame(
+        &json!({"type": "system", "subtype": "init", "session_id": "s", "model": frames::MODEL, "tools": []}),
+    )?;
+    if turn["shouldQuery"] == false {
+        return write_frame(
+            &json!({"type": "result", "subtype": "success", "is_error": false, "result": ""}),
+        );
+    }
+    player.script = read(path)?;
+    let asked = text_of(turn);
+    let play = player.script.plays.iter().find(|play| asked.contains(&play.asked));
+    let steps = play.map_or_else(|| vec![Step::Answer("fine".to_owned())], |play| play.steps.clone());
+    if player.play(&steps)? == Went::Interrupted {
+        write_frame(&json!({
+            "type": "result", "subtype": "error_during_execution", "is_error": true, "stop_reason": null,
+            "terminal_reason": "aborted_streaming", "modelUsage": {}
+        }))?;
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> io::Result<Script> {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    Ok(serde_json::from_slice(&fs::read(path).map_err(named)?)?)
+}
+
+/// A file of this process beside the script.
+fn beside(script: &Path, kind: &str) -> PathBuf {
+    script.with_file_name(format!("{}.{kind}", std::process::id()))
+}
+
+/// Tells of this process: complete as soon as the file has its name.
+fn report(script: &Path) -> io::Result<()> {
+    let descriptor = std::env::var("CLAUDE_CODE_OAUTH_TOKEN_FILE_DESCRIPTOR").ok();
+    let credential =
+        descriptor.map(|descriptor| fs::read_to_string(format!("/dev/fd/{descriptor}"))).transpose()?;
+    let environment = std::env::vars_os()
+        .map(|(name, value)| format!("{}={}", name.to_string_lossy(), value.to_string_lossy()));
+    let report = Report {
+        process_id: std::process::id(),
+        arguments: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+        environment: environment.collect(),
+        credential,
+    };
+    let unfinished = beside(script, "unfinished");
+    fs::write(&unfinished, serde_json::to_vec(&report)?)?;
+    fs::rename(unfinished, beside(script, "json"))
+}

@@ -1,0 +1,201 @@
+//! The client goes away.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
+use reqwest::Response;
+use rstest::rstest;
+use serde_json::Value;
+
+use super::{SOON, said};
+use crate::support::app::ask;
+use crate::support::couplet_process::{CoupletProcess, streamed};
+use crate::support::fake_cli::frames::{message_start, text};
+use crate::support::fake_cli::script::{Script, Step};
+use crate::support::fake_cli::{FakeCli, eventually, play};
+
+/// Tries of each kind.
+const TRIES: usize = 16;
+
+/// Answers at once, and requests that may wait.
+const PLACES: usize = 8;
+
+/// Within this a thing happens if it happens at all.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// When the client goes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Leaves {
+    BeforeTheFirstToken,
+    InMidStream,
+    WhileAWholeAnswerIsMade,
+}
+
+const KINDS: [Leaves; 3] =
+    [Leaves::BeforeTheFirstToken, Leaves::InMidStream, Leaves::WhileAWholeAnswerIsMade];
+
+fn name(kind: Leaves, number: usize) -> String {
+    format!("<{kind:?}-{number}>")
+}
+
+async fn served(fake: &FakeCli) -> CoupletProcess {
+    let places = PLACES.to_string();
+    let limits = [("COUPLET_MAX_CONCURRENCY", &*places), ("COUPLET_QUEUE_SIZE", &*places)];
+    CoupletProcess::start(fake, &limits).await
+}
+
+/// The process has everything back that it had before.
+async fn is_as_before(couplet: &CoupletProcess, fake: &FakeCli, descriptors: usize) {
+    fake.gone_within(SOON).await;
+    assert_eq!(said(&couplet.answer(&ask("are you well?")).await), "fine");
+    eventually(PATIENCE, "no child is left", || couplet.children() == 0).await;
+    let open = || couplet.descriptors();
+    eventually(PATIENCE, "no descriptor is left open", || open() <= descriptors).await;
+    assert_eq!(couplet.health().await["free_places"], PLACES);
+    let credential =
+        std::fs::read_dir(fake.file("state/claude")).expect("a folder").next().expect("a credential's");
+    let notes = credential.expect("a folder").path().join("config/sessions");
+    let notes: Vec<_> = std::fs::read_dir(notes).expect("a folder").collect();
+    assert!(notes.is_empty(), "notes of sessions are left: {notes:?}");
+}
+
+/// How many descriptors are open once everything was used that stays open.
+async fn descriptors(couplet: &CoupletProcess, fake: &FakeCli) -> usize {
+    assert_eq!(said(&couplet.answer(&ask("are you well?")).await), "fine");
+    fake.gone_within(SOON).await;
+    eventually(PATIENCE, "no child is left", || couplet.children() == 0).await;
+    couplet.health().await;
+    // The server closes its side of a connection a moment after the client.
+    let mut last = 0;
+    eventually(PATIENCE, "the number is steady", || {
+        std::mem::replace(&mut last, couplet.descriptors()) == couplet.descriptors()
+    })
+    .await;
+    last
+}
+
+#[rstest]
+#[case::and_the_cli_follows(false)]
+#[case::and_the_cli_does_not_care(true)]
+#[tokio::test]
+async fn a_client_that_leaves_takes_its_turn_with_it(#[case] stubborn: bool) {
+    let fake = FakeCli::new(&Script::default());
+    let plays = KINDS.iter().flat_map(|kind| (0..TRIES).map(move |number| (*kind, number)));
+    let plays = plays.map(|(kind, number)| {
+        let name = name(kind, number);
+        let begun = Step::Frames(vec![message_start("msg_1"), text("half an ")]);
+        let asked = Step::MakeFile(fake.file(&name));
+        let begins = if kind == Leaves::BeforeTheFirstToken { vec![] } else { vec![begun] };
+        play(&name, [begins, vec![asked, Step::Hang]].concat())
+    });
+    let script = Script {
+        plays: plays.collect(),
+        ignores_interrupt: stubborn,
+        ignores_end_of_input: stubborn,
+        ..Script::default()
+    };
+    let couplet = served(&fake).await;
+    let before = descriptors(&couplet, &fake).await;
+    fake.follow(&script);
+
+    let tries = KINDS.iter().flat_map(|kind| (0..TRIES).map(move |number| (*kind, number)));
+    let tries = stream::iter(tries).map(|(kind, number)| leave(&couplet, &fake, kind, number));
+    tries.buffer_unordered(PLACES).collect::<()>().await;
+
+    fake.gone_within(SOON).await;
+    fake.follow(&Script::default());
+    is_as_before(&couplet, &fake, before).await;
+    let all = KINDS.len() * TRIES;
+    assert_eq!(fake.reports().len(), 2 + all, "a process for each");
+    assert_eq!(fake.heard().matches(r#""subtype":"interrupt""#).count(), all, "each was interrupted");
+}
+
+async fn leave(couplet: &CoupletProcess, fake: &FakeCli, kind: Leaves, number: usize) {
+    let name = name(kind, number);
+    let (question, streaming) = (ask(&name), streamed(&ask(&name)));
+    let asked = || eventually(PATIENCE, "it is asked", || fake.file(&name).exists());
+    let never = |answer: Response| panic!("{kind:?}: no answer was to come, but {answer:?}");
+    match kind {
+        Leaves::InMidStream => {
+            let mut answer = couplet.chat(&streaming).await;
+            answer.chunk().await.expect("a chunk").expect("not the end");
+            asked().await;
+        }
+        Leaves::BeforeTheFirstToken => tokio::select! {
+            answer = couplet.chat(&streaming) => never(answer),
+            () = asked() => {}
+        },
+        Leaves::WhileAWholeAnswerIsMade => tokio::select! {
+            answer = couplet.chat(&question) => never(answer),
+            () = asked() => {}
+        },
+    }
+}
+
+#[tokio::test]
+async fn clients_that_leave_the_queue_make_room_in_it() {
+    let fake = FakeCli::new(&Script { plays: vec![play("stay", [Step::Hang])], ..Script::default() });
+    let couplet = served(&fake).await;
+    let before = descriptors(&couplet, &fake).await;
+    let question = ask("stay");
+    let stay = |_| couplet.chat(&question);
+    let mut busy = stream::iter(0..PLACES).map(stay).buffer_unordered(PLACES);
+    let work = async {
+        eventually(PATIENCE, "all places are taken", || fake.reports().len() == 1 + PLACES).await;
+        // More than there is room for, were those before not gone.
+        for _ in 0..4 {
+            join_all((0..PLACES).map(|_| wait_in_vain(&couplet))).await;
+        }
+    };
+    tokio::select! {
+        answer = busy.next() => panic!("no answer was to come, but {answer:?}"),
+        () = work => {}
+    }
+    drop(busy);
+    is_as_before(&couplet, &fake, before).await;
+    assert_eq!(fake.reports().len(), 2 + PLACES, "none was started for those that waited");
+}
+
+/// Waits in the queue for a while, and leaves. Those who left before may take a moment to be noticed.
+async fn wait_in_vain(couplet: &CoupletProcess) {
+    let begun = Instant::now();
+    loop {
+        let request = couplet.request(&ask("queued")).timeout(Duration::from_millis(150));
+        match request.send().await {
+            Err(error) if error.is_timeout() => return,
+            Ok(answer) if answer.status() == 429 && begun.elapsed() < PATIENCE => {}
+            other => panic!("it was to wait: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_with_429_and_says_when_to_come_again() {
+    let fake = FakeCli::new(&Script { plays: vec![play("stay", [Step::Hang])], ..Script::default() });
+    let couplet = served(&fake).await;
+    let question = ask("stay");
+    let stay = |_| couplet.chat(&question);
+    let mut busy = stream::iter(0..2 * PLACES).map(stay).buffer_unordered(2 * PLACES);
+    let work = async {
+        eventually(PATIENCE, "all places are taken", || fake.reports().len() == PLACES).await;
+        let refused = loop {
+            // Those that are to wait may come later than this one.
+            let request = couplet.request(&ask("one too many")).timeout(Duration::from_millis(150));
+            if let Ok(answer) = request.send().await {
+                break answer;
+            }
+        };
+        assert_eq!(refused.status(), 429);
+        assert_eq!(refused.headers()["retry-after"], "2");
+        let body: Value = refused.json().await.expect("JSON");
+        assert_eq!(body["error"]["code"], "rate_limit_exceeded");
+    };
+    tokio::select! {
+        answer = busy.next() => panic!("no answer was to come, but {answer:?}"),
+        () = work => {}
+    }
+    drop(busy);
+    fake.gone_within(2 * SOON).await;
+    assert_eq!(said(&couplet.answer(&ask("are you well?")).await), "fine");
+}

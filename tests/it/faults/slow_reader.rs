@@ -1,0 +1,122 @@
+//! The client reads slowly, or not at all.
+
+use std::time::{Duration, Instant};
+
+use couplet::claude::conversation::Deadlines;
+use couplet::config::Config;
+use rstest::rstest;
+use serde_json::Value;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+use super::{SOON, ask_unread, is_as_before};
+use crate::support::fake_cli::frames::{message_delta, message_start, message_stop, success};
+use crate::support::fake_cli::script::{Script, Step};
+use crate::support::fake_cli::{FakeCli, eventually, play};
+
+/// The pieces of the answer: much more than all buffers on the way take.
+const PIECES: usize = 1500;
+
+/// The size of a piece, in bytes.
+const SIZE: usize = 16 * 1024;
+
+/// How long the reader may be behind.
+const SHORT: Duration = Duration::from_millis(500);
+
+/// A time that is not to be reached.
+const LONG: Duration = Duration::from_secs(60);
+
+/// A long answer, and a file that is made once the CLI is rid of it.
+fn long_answer(stubborn: bool) -> FakeCli {
+    let fake = FakeCli::new(&Script::default());
+    let steps = vec![
+        Step::Frames(vec![message_start("msg_1")]),
+        Step::Texts { count: PIECES, size: SIZE },
+        Step::Frames(vec![message_delta(Some("end_turn"), 5), message_stop(), success()]),
+        Step::MakeFile(fake.file("all-said")),
+    ];
+    fake.follow(&Script {
+        plays: vec![play("at length", steps)],
+        ignores_interrupt: stubborn,
+        ignores_end_of_input: stubborn,
+        ..Script::default()
+    });
+    fake
+}
+
+fn idle(idle: Duration) -> impl FnOnce(&mut Config) {
+    move |config| config.claude.deadlines = Deadlines { first_frame: LONG, idle, total: LONG }
+}
+
+/// Reads the rest: the numbers of the pieces, the error, and whether it was told to be complete.
+async fn read(mut connection: TcpStream) -> (Vec<usize>, Option<Value>, bool) {
+    let mut response = String::new();
+    connection.read_to_string(&mut response).await.expect("a response");
+    let (mut pieces, mut error, mut done) = (Vec::new(), None, false);
+    // The sizes of the chunks stand in lines of their own.
+    for data in response.lines().filter_map(|line| line.strip_prefix("data: ")) {
+        if data == "[DONE]" {
+            done = true;
+            continue;
+        }
+        let data: Value = serde_json::from_str(data).expect("JSON");
+        if let Some(text) = data["choices"][0]["delta"]["content"].as_str().filter(|text| !text.is_empty()) {
+            assert_eq!(text.len(), SIZE, "whole pieces");
+            pieces.push(text[..8].parse().expect("a number"));
+        }
+        error = data.get("error").cloned().or(error);
+    }
+    (pieces, error, done)
+}
+
+/// Waits until the CLI can write no more, for `time`; says since when.
+async fn stalled(fake: &FakeCli, time: Duration) -> Instant {
+    eventually(LONG, "the CLI is asked", || fake.reports().len() == 1).await;
+    let counts = format!("/proc/{}/io", fake.report().process_id);
+    let (mut written, mut since) = (0, Instant::now());
+    eventually(LONG, "the CLI can write no more", || {
+        let now = std::fs::read_to_string(&counts).expect("a process");
+        let now = now.lines().find_map(|line| line.strip_prefix("wchar: ")).expect("a count");
+        let now: usize = now.parse().expect("a number");
+        let much = now > 10 * SIZE;
+        if std::mem::replace(&mut written, now) != written {
+            since = Instant::now();
+        }
+        much && since.elapsed() > time
+    })
+    .await;
+    since
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_slows_the_cli_and_misses_nothing_when_it_goes_on() {
+    let fake = long_answer(false);
+    let app = fake.app_with(idle(LONG)).await;
+    let connection = ask_unread(&app, "at length").await;
+    stalled(&fake, SHORT).await;
+    assert!(!fake.file("all-said").exists(), "it is slowed");
+    let (pieces, error, done) = read(connection).await;
+    assert_eq!((pieces.len(), error, done), (PIECES, None, true));
+    assert!(pieces.into_iter().eq(0..PIECES), "all pieces in their order");
+    is_as_before(&app, &fake, 16).await;
+}
+
+#[rstest]
+#[case::and_the_cli_follows(false)]
+#[case::and_the_cli_does_not_care(true)]
+#[tokio::test]
+async fn a_reader_that_stops_for_too_long_gets_an_error_and_the_cli_is_ended(#[case] stubborn: bool) {
+    let fake = long_answer(stubborn);
+    let app = fake.app_with(idle(SHORT)).await;
+    let connection = ask_unread(&app, "at length").await;
+    let since = stalled(&fake, SHORT / 2).await;
+    fake.gone_within(SHORT + SOON).await;
+    assert!(since.elapsed() < SHORT + SOON, "within a second of the deadline, not {:?}", since.elapsed());
+    fake.follow(&Script::default());
+    is_as_before(&app, &fake, 16).await;
+    let (pieces, error, done) = read(connection).await;
+    assert!(pieces.len() < PIECES && !done, "the answer is not complete");
+    assert!(pieces.iter().copied().eq(0..pieces.len()), "what came is in order");
+    let error = error.expect("an error at the end");
+    assert_eq!(error["code"], "timeout", "{error}");
+}

@@ -1,0 +1,177 @@
+//! The CLI cannot be started, or not all at once.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::time::Duration;
+
+use couplet::claude::supply::CliProgram;
+use futures_util::future::join_all;
+use rstest::rstest;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use serde_json::Value;
+
+use super::{SOON, is_as_before, refused, said};
+use crate::support::app::{TestApp, ask};
+use crate::support::couplet_process::CoupletProcess;
+use crate::support::fake_cli::script::{Script, Step};
+use crate::support::fake_cli::{FakeCli, eventually, program};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn nothing(_: &Path) {}
+
+fn not_executable(path: &Path) {
+    std::fs::write(path, "#!/bin/sh\n").expect("a file");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).expect("a file of one's own");
+}
+
+fn another_program(path: &Path) {
+    symlink("/bin/echo", path).expect("a link");
+}
+
+fn failing_program(path: &Path) {
+    symlink("/bin/false", path).expect("a link");
+}
+
+fn folder(path: &Path) {
+    std::fs::create_dir(path).expect("a folder");
+}
+
+/// What the server says of a CLI that cannot be started: it must be 503, to be tried again, with the reason.
+async fn sentence(app: &TestApp) -> String {
+    let response = app.chat(&ask("hello")).await;
+    assert_eq!(response.status(), 503);
+    assert_eq!(response.headers()["retry-after"], "2");
+    let body: Value = response.json().await.expect("JSON");
+    assert_eq!(body["error"]["code"], "cli_unavailable");
+    body["error"]["message"].as_str().expect("a sentence").to_owned()
+}
+
+#[rstest]
+#[case::that_is_missing(nothing, "No such file")]
+#[case::that_may_not_be_executed(not_executable, "Permission denied")]
+#[case::that_is_another_program(another_program, "is not the Claude Code CLI")]
+#[case::that_fails(failing_program, "exit status: 1")]
+#[case::that_is_a_folder(folder, "Permission denied")]
+#[tokio::test]
+async fn a_cli_is_503_with_the_reason_until_it_is_there(#[case] put: fn(&Path), #[case] reason: &str) {
+    let fake = FakeCli::new(&Script::default());
+    let path = fake.file("claude");
+    put(&path);
+    let app =
+        fake.app_with(|config| config.claude.process.program = CliProgram::Installed(path.clone())).await;
+    let sentence = sentence(&app).await;
+    assert!(sentence.contains(reason) && sentence.contains("CLAUDE_CLI_PATH"), "{sentence}");
+    let ready = app.get("/health/ready").send().await.expect("an answer");
+    assert_eq!(ready.status(), 503);
+
+    let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir(&path));
+    symlink(program(), &path).expect("a link");
+    is_as_before(&app, &fake, 16).await;
+    assert_eq!(app.get("/health/ready").send().await.expect("an answer").status(), 200);
+}
+
+#[tokio::test]
+async fn a_cli_that_vanishes_is_503_until_it_is_back() {
+    let fake = FakeCli::new(&Script::default());
+    let path = fake.file("claude");
+    symlink(program(), &path).expect("a link");
+    let app =
+        fake.app_with(|config| config.claude.process.program = CliProgram::Installed(path.clone())).await;
+    assert_eq!(said(&app.answer(&ask("hello")).await), "fine");
+    std::fs::remove_file(&path).expect("the link");
+    let sentence = sentence(&app).await;
+    assert!(sentence.contains("No such file"), "{sentence}");
+    symlink(program(), &path).expect("a link");
+    is_as_before(&app, &fake, 16).await;
+}
+
+#[tokio::test]
+async fn a_launcher_that_cannot_be_started_is_503() {
+    let fake = FakeCli::new(&Script::default());
+    let path = fake.file("launcher");
+    let app = fake.app_with(|config| config.claude.process.launcher.clone_from(&path)).await;
+    let sentence = sentence(&app).await;
+    assert!(sentence.contains("No such file"), "{sentence}");
+    symlink(env!("CARGO_BIN_EXE_couplet"), &path).expect("a link");
+    is_as_before(&app, &fake, 16).await;
+}
+
+#[tokio::test]
+async fn a_working_folder_that_is_gone_is_503() {
+    let fake = FakeCli::new(&Script::default());
+    let app = fake.app().await;
+    assert_eq!(said(&app.answer(&ask("hello")).await), "fine");
+    let work = app.state.path().join("state/empty");
+    std::fs::remove_dir(&work).expect("it is empty");
+    let sentence = sentence(&app).await;
+    assert!(sentence.contains("No such file"), "{sentence}");
+    std::fs::create_dir(&work).expect("a folder");
+    is_as_before(&app, &fake, 16).await;
+}
+
+#[tokio::test]
+async fn of_many_starts_only_some_go_on_at_once() {
+    const HERD: usize = 12;
+    let cores = std::thread::available_parallelism().expect("a number").get();
+    let fake = FakeCli::new(&Script::default());
+    let go = fake.file("go");
+    fake.follow(&Script { at_start: vec![Step::AwaitFile(go.clone())], ..Script::default() });
+    let app = fake.app().await;
+    let look = async {
+        let at_once = cores.min(HERD);
+        eventually(PATIENCE, "the first are starting", || fake.reports().len() == at_once).await;
+        // Time enough for others, were they allowed.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(fake.reports().len(), at_once);
+        std::fs::write(&go, "").expect("a file");
+    };
+    let question = ask("hello");
+    let (answers, ()) = tokio::join!(join_all((0..HERD).map(|_| app.answer(&question))), look);
+    assert!(answers.iter().all(|answer| said(answer) == "fine"));
+    is_as_before(&app, &fake, 16).await;
+}
+
+#[tokio::test]
+async fn clients_that_leave_while_a_cli_is_starting_leave_no_process_behind() {
+    let fake = FakeCli::new(&Script { at_start: vec![Step::Hang], ..Script::default() });
+    let app = fake.app().await;
+    let question = ask("hello");
+    let herd = join_all((0..12).map(|_| app.answer(&question)));
+    tokio::select! {
+        answers = herd => panic!("no answer was to come, but {answers:?}"),
+        () = eventually(PATIENCE, "a CLI is starting", || !fake.reports().is_empty()) => {}
+    }
+    fake.gone_within(SOON).await;
+    fake.follow(&Script::default());
+    is_as_before(&app, &fake, 16).await;
+    assert_eq!(refused(&app.answer(&ask("")).await).0, 400, "an empty question never gets that far");
+}
+
+#[tokio::test]
+async fn without_free_descriptors_a_request_is_503_until_there_are_some() {
+    let fake = FakeCli::new(&Script::default());
+    let couplet = CoupletProcess::start(&fake, &[]).await;
+    assert_eq!(said(&couplet.answer(&ask("hello")).await), "fine");
+    fake.gone_within(SOON).await;
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let limit = |current| {
+        let id = i32::try_from(couplet.running.id()).ok().and_then(Pid::from_raw);
+        let before = prlimit(id, Resource::Nofile, Rlimit { current, maximum });
+        before.expect("a child of one's own").current
+    };
+    let before = limit(Some(64));
+    // The connection of the request that is refused takes one, so do the pipes of a process.
+    let open = couplet.descriptors() as u64;
+    limit(Some(open + 2));
+    let (status, body) = couplet.answer(&ask("hello")).await;
+    assert_eq!((status, &body["error"]["code"]), (503, &"cli_unavailable".into()), "{body}");
+    assert!(
+        body["error"]["message"].as_str().is_some_and(|reason| reason.contains("Too many open files")),
+        "{body}"
+    );
+    limit(before);
+    assert_eq!(said(&couplet.answer(&ask("hello")).await), "fine");
+    fake.gone_within(SOON).await;
+    assert_eq!(couplet.health().await["free_places"], 16);
+}

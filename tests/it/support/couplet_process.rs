@@ -1,0 +1,139 @@
+//! Couplet as a process of its own, with the fake CLI behind it: for what concerns a whole process, as its memory, its
+//! descriptors, its log, its end.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::app::TOKEN;
+use super::command::Running;
+use super::fake_cli::{FakeCli, eventually, program};
+
+/// The program.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_couplet");
+
+/// How long it may take to start.
+const START: Duration = Duration::from_secs(20);
+
+/// A running server.
+pub struct CoupletProcess {
+    /// `http://127.0.0.1:<port>`.
+    pub url: String,
+    /// The process.
+    pub running: Running,
+    client: reqwest::Client,
+}
+
+impl CoupletProcess {
+    /// Starts it with these variables beside those it needs.
+    pub async fn start(fake: &FakeCli, variables: &[(&str, &str)]) -> Self {
+        let arguments = arguments(fake);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let running =
+            Running::start(Path::new(PROGRAM), &arguments, &environment(variables)).expect("it starts");
+        let address = |log: String| {
+            let (_, rest) = log.split_once("listening on ")?;
+            rest.split_once("/v1").map(|(url, _)| url.to_owned())
+        };
+        eventually(START, "the server listens", || address(running.said()).is_some()).await;
+        let url = address(running.said()).expect("an address");
+        // It begins with a process that is asked for the models. No test is to count that one.
+        eventually(START, "it asks for the models", || !fake.reports().is_empty()).await;
+        fake.gone_within(START).await;
+        fake.forget_reports();
+        // A connection for each request: none is left open to be counted.
+        let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().expect("a client");
+        Self { url, running, client }
+    }
+
+    /// Sends a chat completion request, and waits for the headers.
+    pub async fn chat(&self, body: &Value) -> reqwest::Response {
+        self.request(body).send().await.expect("an answer")
+    }
+
+    /// A chat completion request, to be sent.
+    pub fn request(&self, body: &Value) -> reqwest::RequestBuilder {
+        self.client.post(format!("{}/v1/chat/completions", self.url)).json(body)
+    }
+
+    /// An answer that is not streamed: its status and body.
+    pub async fn answer(&self, body: &Value) -> (u16, Value) {
+        let response = self.chat(body).await;
+        (response.status().as_u16(), response.json().await.expect("JSON"))
+    }
+
+    /// What `/health` says.
+    pub async fn health(&self) -> Value {
+        let response = self.client.get(format!("{}/health", self.url)).send().await.expect("an answer");
+        response.json().await.expect("JSON")
+    }
+
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.running.id())).expect("a process").count()
+    }
+
+    /// The most memory it ever had, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.running.id())).expect("a process");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+        peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+    }
+
+    /// How many children it has, the dead ones that it did not wait for included.
+    pub fn children(&self) -> usize {
+        let own = self.running.id().to_string();
+        let processes = fs::read_dir("/proc").expect("/proc").filter_map(Result::ok);
+        // The parent is the second field behind the name, which may hold anything.
+        let parent_is_own = |stat: String| {
+            let (_, fields) = stat.rsplit_once(')')?;
+            Some(fields.split_whitespace().nth(1)? == own)
+        };
+        let stats = processes.filter_map(|process| fs::read_to_string(process.path().join("stat")).ok());
+        stats.filter(|stat| parent_is_own(stat.clone()) == Some(true)).count()
+    }
+
+    /// Waits for its end: the exit code, if it was not a signal.
+    pub async fn ended_within(&mut self, limit: Duration) -> Option<i32> {
+        eventually(limit, "the server ends", || self.running.has_ended().is_some()).await;
+        let status = self.running.has_ended().expect("it has ended");
+        assert!(status.code().is_some() || status.signal().is_some());
+        status.code()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.running.signal(signal);
+    }
+}
+
+/// A request, with `stream` set.
+pub fn streamed(body: &Value) -> Value {
+    let mut body = body.clone();
+    body["stream"] = json!(true);
+    body
+}
+
+/// The flags that lead it to the fake CLI. Flags, because in its environment the script's path would make the server
+/// itself look like a process of the fake CLI.
+pub fn arguments(fake: &FakeCli) -> Vec<String> {
+    let path = |path: PathBuf| path.into_os_string().into_string().expect("a path");
+    let flags = [
+        ("--port", "0".to_owned()),
+        ("--claude-cli-path", path(program())),
+        ("--anthropic-base-url", fake.base_url()),
+        ("--state-dir", path(fake.file("state"))),
+    ];
+    flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect()
+}
+
+/// All variables that it needs, and some more.
+pub fn environment(more: &[(&str, &str)]) -> Vec<(String, String)> {
+    let needed = [("CLAUDE_CODE_OAUTH_TOKEN", TOKEN), ("NO_COLOR", "1")];
+    let all = needed.iter().filter(|(name, _)| more.iter().all(|(other, _)| other != name)).chain(more);
+    all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
