@@ -15,6 +15,8 @@ mod faults;
 #[cfg(test)]
 mod goldens;
 #[cfg(test)]
+mod healthcheck;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod log;
