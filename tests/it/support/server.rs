@@ -4,7 +4,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 
 /// A running `couplet`; killed when dropped.
@@ -72,4 +72,21 @@ fn spawn(variables: &[(&str, &str)]) -> (Child, tempfile::TempDir) {
         .spawn()
         .expect("it starts");
     (child, state)
+}
+
+/// Runs `couplet login` with that on its stdin.
+pub async fn login(variables: &[(&str, &str)], token: &str) -> std::process::Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_couplet"))
+        .arg("login")
+        .env_clear()
+        .envs(variables.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut stdin = child.stdin.take().expect("stdin");
+    stdin.write_all(token.as_bytes()).await.expect("it reads");
+    drop(stdin);
+    child.wait_with_output().await.expect("its output")
 }
