@@ -94,3 +94,35 @@ pub enum Effort {
     /// The CLI's `max`.
     Max,
 }
+
+impl Effort {
+    /// The words for the efforts, those of OpenAI's `reasoning_effort`.
+    pub const NAMES: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
+
+    /// The effort of that name. Claude has nothing below `low` but `none`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "none" => Self::Off,
+            "minimal" | "low" => Self::Low,
+            "medium" => Self::Medium,
+            "high" => Self::High,
+            "xhigh" => Self::Xhigh,
+            "max" => Self::Max,
+            _ => return None,
+        })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "none",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Xhigh => "xhigh",
+            Self::Max => "max",
+        }
+    }
+}

@@ -8,10 +8,10 @@ use tokio::time::{Instant, timeout_at};
 use super::answer::{AnswerEvent, AnswerReader, Progress};
 use super::catalog::Catalog;
 use super::failure::TurnFailure;
-use super::frame_in::{self, ControlRequest, FrameIn};
+use super::frame_in;
 use super::frame_out::Frame;
 use super::session::Session;
-use crate::turn::{Effort, Message, Turn};
+use crate::turn::Turn;
 
 /// How long a turn may take.
 #[derive(Debug, Clone, Copy)]
@@ -99,33 +99,16 @@ impl From<TurnFailure> for Stop {
 /// # Errors
 /// When the CLI declines or ends; deadlines are the caller's.
 pub async fn ask(session: &mut Session, turn: &Turn, catalog: &Catalog) -> Result<(), TurnFailure> {
-    session.queue_control(ControlRequest::Initialize { system_prompt: &turn.system })?;
-    let settings = frame_in::flag_settings(&turn.model, &turn.parameters);
-    session.queue_control(ControlRequest::ApplyFlagSettings { settings })?;
-    if turn.parameters.effort == Some(Effort::Off) {
-        // Models that always think do not mind.
-        session.queue_control(ControlRequest::SetMaxThinkingTokens { max_thinking_tokens: 0 })?;
-    }
-    let mut settled = false;
-    for message in &turn.history {
-        match message {
-            Message::Assistant(blocks) => session.queue(&FrameIn::history_assistant(blocks))?,
-            Message::User(blocks) => {
-                session.queue(&FrameIn::history_user(blocks))?;
-                session.flush().await?;
-                if !std::mem::replace(&mut settled, true) {
-                    settle(session, catalog).await?;
-                }
-                confirm(session).await?;
-            }
+    for frame in frame_in::of_turn(turn) {
+        session.queue(&frame)?;
+        if frame.is_confirmed() {
+            session.flush().await?;
+            settle(session, catalog).await?;
+            confirm(session).await?;
         }
     }
-    session.queue(&FrameIn::question(&turn.question))?;
     session.flush().await?;
-    if !settled {
-        settle(session, catalog).await?;
-    }
-    Ok(())
+    settle(session, catalog).await
 }
 
 /// Waits for the answers to the set-up, of which one lists the models.

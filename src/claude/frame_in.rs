@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::turn::{AssistantBlock, Effort, Parameters, UserBlock};
+use crate::turn::{AssistantBlock, Effort, Message, Parameters, Turn, UserBlock};
 
 /// A question, a control request or a piece of history on its way into the CLI.
 #[derive(Debug, Serialize)]
@@ -33,7 +33,7 @@ pub enum FrameIn<'a> {
         #[serde(rename = "shouldQuery", skip_serializing_if = "Option::is_none")]
         should_query: Option<bool>,
         /// Always true: the text is delivered as written, with no look for commands and file mentions in it. Not
-        /// documented; seen to work on 2.1.270 and 2.1.329, unknown to 2.1.197. See [`user_content`] for the second lock.
+        /// documented; seen to work on 2.1.270 and 2.1.329, unknown to 2.1.197. See `user_content` for the second lock.
         client_composed: bool,
     },
     /// An assistant turn of the history. It is appended at once, while user frames queue: it may be written only after
@@ -150,12 +150,41 @@ impl<'a> FrameIn<'a> {
         }
     }
 
+    /// Whether the CLI confirms the frame with an empty `result`: a user turn of the history.
+    #[must_use]
+    pub fn is_confirmed(&self) -> bool {
+        matches!(self, Self::User { should_query: Some(false), .. })
+    }
+
     /// Appends the frame as one line to `lines`.
     pub fn write_to(&self, lines: &mut Vec<u8>) -> serde_json::Result<()> {
         serde_json::to_writer(&mut *lines, self)?;
         lines.push(b'\n');
         Ok(())
     }
+}
+
+/// All frames of a turn in a fresh process, in their order: set-up, history, question.
+#[must_use]
+pub fn of_turn(turn: &Turn) -> Vec<FrameIn<'_>> {
+    let settings = flag_settings(&turn.model, &turn.parameters);
+    let mut setup = vec![
+        ControlRequest::Initialize { system_prompt: &turn.system },
+        ControlRequest::ApplyFlagSettings { settings },
+    ];
+    if turn.parameters.effort == Some(Effort::Off) {
+        // Models that always think do not mind.
+        setup.push(ControlRequest::SetMaxThinkingTokens { max_thinking_tokens: 0 });
+    }
+    let setup = setup
+        .into_iter()
+        .enumerate()
+        .map(|(index, request)| FrameIn::ControlRequest { request_id: format!("setup-{index}"), request });
+    let history = turn.history.iter().map(|message| match message {
+        Message::User(blocks) => FrameIn::history_user(blocks),
+        Message::Assistant(blocks) => FrameIn::history_assistant(blocks),
+    });
+    setup.chain(history).chain([FrameIn::question(&turn.question)]).collect()
 }
 
 /// The content of a user turn, byte for byte what the client sent.

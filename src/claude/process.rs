@@ -221,8 +221,8 @@ impl CliProcess {
         self.stdout.current()
     }
 
-    /// The end of what the process said on stderr. It may quote its input: for logs of level debug only, except after
-    /// [`launcher::CANNOT_EXECUTE`], when it is the launcher's own sentence.
+    /// The end of what the process said on stderr. It may quote its input: for a log that must be asked for by name
+    /// only, except after [`launcher::CANNOT_EXECUTE`], when it is the launcher's own sentence.
     #[must_use]
     pub fn stderr_tail(&self) -> String {
         let mut tail = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,6 +10,9 @@ use super::process::CliProcess;
 /// Frames of unknown kind, and lines that were no frames, since the start of the program.
 static UNKNOWN_FRAMES: AtomicU64 = AtomicU64::new(0);
 
+/// The target of what the CLI says on stderr. It may quote its input, so the log is without it unless it is named.
+pub const CLI_STDERR: &str = "couplet::cli_stderr";
+
 /// How many frames of unknown kind, and lines that were no frames, were skipped since the start of the program.
 #[must_use]
 pub fn unknown_frames() -> u64 {
@@ -34,22 +37,24 @@ impl Session {
         Self { process, outbox: Vec::new(), unanswered: Vec::new(), requests: 0 }
     }
 
-    /// Puts a frame behind those that wait to be written.
+    /// Puts a frame behind those that wait to be written. [`Session::settle`] waits for the answers to control requests.
     ///
     /// # Errors
     /// When the frame cannot be written as JSON, which would be a defect of Couplet.
     pub fn queue(&mut self, frame: &FrameIn<'_>) -> Result<(), TurnFailure> {
+        if let FrameIn::ControlRequest { request_id, .. } = frame {
+            self.unanswered.push(request_id.clone());
+        }
         frame.write_to(&mut self.outbox).map_err(|error| TurnFailure::Protocol(error.to_string()))
     }
 
-    /// Queues a control request; [`Session::settle`] waits for its answer.
+    /// Queues a control request, with an id of the session's own.
     ///
     /// # Errors
     /// As [`Session::queue`].
     pub fn queue_control(&mut self, request: ControlRequest<'_>) -> Result<(), TurnFailure> {
         self.requests += 1;
         let request_id = format!("couplet-{}", self.requests);
-        self.unanswered.push(request_id.clone());
         self.queue(&FrameIn::ControlRequest { request_id, request })
     }
 
@@ -176,7 +181,8 @@ impl Session {
         if self.process.could_not_execute() {
             return TurnFailure::Start(std::io::Error::other(stderr));
         }
-        tracing::debug!(%status, stderr, "the Claude Code CLI ended early");
+        tracing::debug!(%status, "the Claude Code CLI ended early");
+        tracing::debug!(target: CLI_STDERR, stderr, "what it said on stderr");
         TurnFailure::Crashed { status }
     }
 }

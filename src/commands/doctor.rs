@@ -4,16 +4,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use couplet::claude::process::own_program;
-use couplet::config::find_cli;
 use couplet::doctor::{Report, examine};
 
-use super::complain;
+use super::{complain, installed_cli};
 
 /// Arguments of `couplet doctor`.
 #[derive(Debug, clap::Args)]
 pub struct DoctorArguments {
     /// The Claude Code CLI; without it `claude` is looked for in PATH and where its installers put it.
-    #[arg(long, env = "CLAUDE_CLI_PATH")]
+    #[arg(long)]
     claude_cli_path: Option<PathBuf>,
     /// Print the findings as JSON.
     #[arg(long)]
@@ -22,13 +21,9 @@ pub struct DoctorArguments {
 
 /// Examines the CLI: exit status 0 if it fits, 1 if a check fails, 2 if it cannot be examined.
 pub fn run(arguments: DoctorArguments) -> ExitCode {
-    let cli = arguments.claude_cli_path.or_else(|| find_cli(&|name| std::env::var_os(name)));
-    let Some(cli) = cli else {
-        let missing = std::io::Error::other(
-            "The Claude Code CLI is not found. Install it with `npm install -g @anthropic-ai/claude-code`, or name it in \
-             CLAUDE_CLI_PATH.",
-        );
-        return complain(&missing);
+    let cli = match installed_cli(arguments.claude_cli_path) {
+        Ok(cli) => cli,
+        Err(error) => return complain(&*error),
     };
     let examined = own_program().and_then(|launcher| {
         tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(examine(cli, launcher))

@@ -1,21 +1,25 @@
 //! The commands of the binary, a file each.
 
+mod config;
 mod doctor;
 mod healthcheck;
+mod record;
 mod serve;
 mod upstream;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use couplet::config::ServeArguments;
+use couplet::config::{ServeArguments, Settings, Surroundings, find_cli};
 
 /// Exit status for settings that cannot be used.
 const UNUSABLE: u8 = 2;
 
 /// Speaks the OpenAI API and answers through the official Claude Code CLI.
 #[derive(Debug, Parser)]
-#[command(name = "couplet", version, about)]
+// A flag before a command would be taken for the server's, and do nothing.
+#[command(name = "couplet", version, about, args_conflicts_with_subcommands = true)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -27,11 +31,16 @@ pub struct Arguments {
 enum Command {
     /// Run the server (the same as no command).
     Serve(Box<ServeArguments>),
+    /// Show the settings that count and where they come from; exit status 2 says that they cannot be used.
+    Config(Box<config::ConfigArguments>),
     /// Check whether the installed Claude Code CLI still behaves as Couplet needs it. It is run against a scripted API: no
     /// account is used.
     Doctor(doctor::DoctorArguments),
     /// Ask a running server whether it is ready: exit status 0 or 1. For containers and process managers.
     Healthcheck(healthcheck::HealthcheckArguments),
+    /// Record dialogues with the installed Claude Code CLI for the tests of Couplet itself.
+    #[command(hide = true)]
+    Record(record::RecordArguments),
     /// Run a scripted Messages API on loopback: give the CLI its address in `ANTHROPIC_BASE_URL` and try things without
     /// an account. Prompts script it with [[…]] directives; see the documentation of `couplet::upstream`.
     Upstream(upstream::UpstreamArguments),
@@ -41,13 +50,29 @@ impl Arguments {
     /// Runs the command.
     pub fn run(self) -> ExitCode {
         match self.command {
-            None => serve::run(self.serve),
-            Some(Command::Serve(arguments)) => serve::run(*arguments),
+            None => serve::run(&self.serve),
+            Some(Command::Serve(arguments)) => serve::run(&arguments),
+            Some(Command::Config(arguments)) => config::run(&arguments),
             Some(Command::Doctor(arguments)) => doctor::run(arguments),
             Some(Command::Healthcheck(arguments)) => healthcheck::run(&arguments),
+            Some(Command::Record(arguments)) => record::run(arguments),
             Some(Command::Upstream(arguments)) => upstream::run(&arguments),
         }
     }
+}
+
+/// The Claude Code CLI: the one of a flag, of the settings, or the first that is found.
+fn installed_cli(flag: Option<PathBuf>) -> Result<PathBuf, Box<dyn std::error::Error + Send + Sync>> {
+    if let Some(path) = flag {
+        return Ok(path);
+    }
+    let around = Surroundings::of_this_process();
+    let configured = Settings::load(&ServeArguments::default(), &around)?.settings.claude_cli_path;
+    configured.or_else(|| find_cli(&around)).ok_or_else(|| {
+        "The Claude Code CLI is not found. Install it with `npm install -g @anthropic-ai/claude-code`, or name it in \
+         CLAUDE_CLI_PATH."
+            .into()
+    })
 }
 
 /// Runs `work` to its end; an error is told on stderr.

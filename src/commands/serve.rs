@@ -2,20 +2,28 @@
 
 use std::process::ExitCode;
 
-use couplet::config::{Config, ServeArguments};
+use couplet::config::{Config, ConfigError, ServeArguments, Settings, Surroundings};
+use couplet::logging;
 use tokio::net::TcpListener;
-use tracing_subscriber::EnvFilter;
 
 use super::{complain, in_runtime, shutdown_signal};
 
 /// Runs the server until it is asked to end.
-pub fn run(arguments: ServeArguments) -> ExitCode {
-    let filter = EnvFilter::try_from_env("COUPLET_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    match Config::new(arguments, |name| std::env::var_os(name)) {
+pub fn run(arguments: &ServeArguments) -> ExitCode {
+    match configure(arguments) {
         Ok(config) => in_runtime(serve(config)),
         Err(error) => complain(&error),
     }
+}
+
+fn configure(arguments: &ServeArguments) -> Result<Config, ConfigError> {
+    let around = Surroundings::of_this_process();
+    let loaded = Settings::load(arguments, &around)?;
+    logging::start(loaded.settings.log.clone(), loaded.settings.log_format);
+    for hint in &loaded.hints {
+        tracing::warn!("{hint}");
+    }
+    Config::new(loaded.settings, &around)
 }
 
 async fn serve(config: Config) -> std::io::Result<()> {

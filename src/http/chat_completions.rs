@@ -29,54 +29,36 @@ pub fn router() -> Router<App> {
 }
 
 async fn create(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
-    let mut log = RequestLog::begin(&request);
-    let outcome = answer(&app, request, &mut log).await;
-    match outcome {
-        Ok(Answering { mut response, ignored }) => {
-            response.headers_mut().extend(ignored.map(|names| (IGNORED, names)));
-            Ok(response)
-        }
-        Err(error) => {
-            log.fail(error.code.unwrap_or(error.kind), error.status.as_u16());
-            Err(error)
-        }
-    }
-}
-
-struct Answering {
-    response: Response,
-    ignored: Option<HeaderValue>,
-}
-
-async fn answer(app: &App, request: Request, log: &mut RequestLog) -> Result<Answering, ApiError> {
+    let log = RequestLog::of(&request);
     let Parsed { request, mut ignored } = body::json::<ChatRequest>(request).await?;
     let stream = request.stream.unwrap_or(false);
     let include_usage =
         request.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false);
     let chat_request::Translated { mut turn, adjusted } = chat_request::turn(request)?;
     ignored.extend(adjusted.into_iter().map(ToOwned::to_owned));
-    turn.model = models::resolve(app, &turn.model).await?;
-    log.asked(&turn.model, stream, &ignored);
+    log.asked(&turn.model, stream);
+    models::resolve(&app, &mut turn).await?;
+    log.resolved(&turn.model, &ignored);
 
     let id = format!("chatcmpl-{}", Uuid::new_v4().simple());
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let answer = app.claude.answer(turn);
-    let response = if stream {
-        let writer = ChunkWriter::new(&id, now, app.http.mode.fingerprint(), include_usage);
-        sse::respond(answer, writer, std::mem::take(log)).await?
+    let fingerprint = app.http.mode.fingerprint();
+    let mut response = if stream {
+        sse::respond(answer, ChunkWriter::new(&id, now, fingerprint, include_usage), log).await?
     } else {
-        Json(fold(answer, ChunkWriter::new(&id, now, app.http.mode.fingerprint(), true), log).await?)
-            .into_response()
+        Json(fold(answer, ChunkWriter::new(&id, now, fingerprint, true), &log).await?).into_response()
     };
     let ignored = HeaderValue::from_str(&ignored.join(", ")).ok().filter(|names| !names.is_empty());
-    Ok(Answering { response, ignored })
+    response.headers_mut().extend(ignored.map(|names| (IGNORED, names)));
+    Ok(response)
 }
 
 /// The whole answer: the fold of the chunks a stream would have had.
 async fn fold(
     mut answer: Answer,
     mut writer: ChunkWriter,
-    log: &mut RequestLog,
+    log: &RequestLog,
 ) -> Result<ChatCompletion, ApiError> {
     let mut fold = ChunkFold::default();
     loop {

@@ -3,6 +3,7 @@
 //! - [`chat_completions`], [`models`], [`health`]: each module owns its routes.
 //! - [`guard`], [`keys`]: the checks before them. A route without a check must opt out by name in [`router`].
 //! - [`body`], [`sse`], [`reply`]: bodies in, streams and errors out.
+//! - [`request_log`]: the id of each request, and its line in the log.
 //! - [`server`]: accepts and closes connections.
 
 pub mod body;
@@ -28,7 +29,6 @@ use axum::response::Response;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
-use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 
 use crate::claude::Claude;
 use crate::translate::models::Aliases;
@@ -108,8 +108,7 @@ pub fn router(app: App) -> Router {
 
     // Outermost first: what is above sees a request earlier and its response later.
     let layers = ServiceBuilder::new()
-        .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
-        .layer(PropagateRequestIdLayer::new(REQUEST_ID))
+        .layer(from_fn(request_log::write_lines))
         .layer(from_fn(tell_processing_time))
         .layer(CatchPanicLayer::custom(reply::after_panic))
         .layer(cors(&app.http.allowed_origins))

@@ -10,6 +10,7 @@ use super::App;
 use crate::openai::error::ApiError;
 use crate::openai::model::{Model, ModelList};
 use crate::translate::{failure, models};
+use crate::turn::Turn;
 
 /// The routes. Ids may contain slashes.
 pub fn router() -> Router<App> {
@@ -30,19 +31,16 @@ async fn listed(app: &App) -> Result<Vec<Model>, ApiError> {
     Ok(models::listed(&known, &app.http.aliases, |id| app.claude.catalog().sizes(id)))
 }
 
-/// The model a client's name stands for, as the CLI is to be told.
+/// Puts in the model that the client's name stands for, as the CLI is to be told, with what the alias adds.
 ///
 /// # Errors
 /// 404 for a name that is neither an alias nor listed nor a full id; other failures of the listing.
-pub async fn resolve(app: &App, name: &str) -> Result<String, ApiError> {
-    let target = models::without_alias(name, &app.http.aliases);
-    if models::passes_unlisted(target) {
-        return Ok(target.to_owned());
+pub async fn resolve(app: &App, turn: &mut Turn) -> Result<(), ApiError> {
+    let name = turn.model.clone();
+    models::apply_alias(turn, &app.http.aliases);
+    if models::passes_unlisted(&turn.model) {
+        return Ok(());
     }
     let known = app.claude.models().await.map_err(|error| failure::api_error(&error, SystemTime::now()))?;
-    if models::is_listed(target, &known) {
-        Ok(target.to_owned())
-    } else {
-        Err(ApiError::model_not_found(name))
-    }
+    if models::is_listed(&turn.model, &known) { Ok(()) } else { Err(ApiError::model_not_found(&name)) }
 }

@@ -7,6 +7,7 @@ use axum::http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
+use super::request_log::ErrorCode;
 use crate::openai::error::ApiError;
 
 /// Tells the SDKs whether to repeat a request, above what they make of its status.
@@ -18,6 +19,7 @@ const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body())).into_response();
+        response.extensions_mut().insert(ErrorCode(self.code.unwrap_or(self.kind)));
         let headers = response.headers_mut();
         if !self.retry_can_help {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
@@ -48,13 +50,9 @@ pub async fn wrong_method(method: Method, uri: Uri) -> ApiError {
         .with_code("method_not_allowed")
 }
 
-/// For a defect of Couplet that made a handler panic.
+/// For a defect of Couplet that made a handler panic. The log has it already: see [`crate::logging`].
 #[must_use]
-#[expect(clippy::needless_pass_by_value, reason = "the layer calls it like this")]
-pub fn after_panic(panic: Box<dyn Any + Send>) -> Response {
-    let message = panic.downcast_ref::<String>().map(String::as_str);
-    let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
-    tracing::error!(message, "a request handler panicked; this is a defect of Couplet");
+pub fn after_panic(_panic: Box<dyn Any + Send>) -> Response {
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "Couplet itself failed. See its log.")
         .with_code("internal_error")
         .into_response()

@@ -38,18 +38,12 @@ const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering")
 ///
 /// # Errors
 /// The failure of the turn, while no headers are sent.
-pub async fn respond(
-    mut answer: Answer,
-    writer: ChunkWriter,
-    mut log: RequestLog,
-) -> Result<Response, ApiError> {
+pub async fn respond(mut answer: Answer, writer: ChunkWriter, log: RequestLog) -> Result<Response, ApiError> {
     let first = match tokio::time::timeout(HOLD_BACK, answer.next()).await {
         Ok(Ok(event)) => Some(event),
         Ok(Err(error)) => {
-            let api_error = failure::api_error(&error, SystemTime::now());
             log.cause(error.kind());
-            log.fail(api_error.code.unwrap_or(api_error.kind), api_error.status.as_u16());
-            return Err(api_error);
+            return Err(failure::api_error(&error, SystemTime::now()));
         }
         Err(_still_silent) => None,
     };
@@ -118,7 +112,7 @@ impl EventStream {
         self.ended = true;
         let api_error = failure::api_error(error, SystemTime::now());
         self.log.cause(error.kind());
-        self.log.fail(api_error.code.unwrap_or(api_error.kind), 200);
+        self.log.fail(api_error.code.unwrap_or(api_error.kind), api_error.status);
         let mut bytes = Vec::new();
         write_data(&mut bytes, &api_error.body());
         bytes.into()

@@ -4,9 +4,41 @@ use std::collections::BTreeMap;
 
 use crate::claude::catalog::{CliModel, ModelSizes};
 use crate::openai::model::Model;
+use crate::turn::{Effort, Turn};
 
 /// Names of the operator's own for models, as `gpt-4o` → `sonnet`.
-pub type Aliases = BTreeMap<String, String>;
+pub type Aliases = BTreeMap<String, Alias>;
+
+/// What a name of the operator's stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alias {
+    /// The model: a name of the CLI's or a full id.
+    pub model: String,
+    /// How hard it thinks where a request does not say, for clients that cannot.
+    pub effort: Option<Effort>,
+    /// Put before the client's own system prompt.
+    pub system_prompt: Option<String>,
+}
+
+impl Alias {
+    /// A plain name for a model.
+    #[must_use]
+    pub fn of(model: &str) -> Self {
+        Self { model: model.to_owned(), effort: None, system_prompt: None }
+    }
+}
+
+/// Makes of a turn for an alias the turn for its model: with its system prompt before the client's, and its effort if the
+/// client named none. A turn for anything else stays as it is.
+pub fn apply_alias(turn: &mut Turn, aliases: &Aliases) {
+    let Some(alias) = aliases.get(&turn.model) else { return };
+    turn.model.clone_from(&alias.model);
+    turn.parameters.effort = turn.parameters.effort.or(alias.effort);
+    if let Some(prompt) = &alias.system_prompt {
+        let joint = if turn.system.is_empty() { "" } else { "\n" };
+        turn.system = format!("{prompt}{joint}{}", turn.system);
+    }
+}
 
 /// When the models were made is not known; clients want a number all the same. It is the day of the first release of
 /// the Claude Code CLI that Couplet supports, 2026-06-01.
@@ -47,22 +79,16 @@ pub fn listed(
         add(&full_id(model), &full_id(model), &full_id(model), "anthropic");
         add(&model.value, &full_id(model), name, "anthropic");
     }
-    for (alias, target) in aliases {
+    for (name, Alias { model: target, .. }) in aliases {
         let full_id =
             models.iter().find(|model| &model.value == target).map_or_else(|| target.clone(), full_id);
-        add(alias, &full_id, alias, "couplet");
+        add(name, &full_id, name, "couplet");
     }
     listed
 }
 
 /// The CLI's name for the model it would take by itself.
 const DEFAULT: &str = "default";
-
-/// What the operator's aliases make of a name.
-#[must_use]
-pub fn without_alias<'a>(name: &'a str, aliases: &'a Aliases) -> &'a str {
-    aliases.get(name).map_or(name, String::as_str)
-}
 
 /// Whether a name needs no look at the CLI's list: full ids pass through even when they are not listed.
 #[must_use]
@@ -79,6 +105,8 @@ pub fn is_listed(name: &str, models: &[CliModel]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::turn::Parameters;
+    use rstest::rstest;
 
     fn model(value: &str, resolved: &str) -> CliModel {
         CliModel {
@@ -93,8 +121,8 @@ mod tests {
         let models =
             [model("default", "claude-s-5"), model("sonnet", "claude-s-5"), model("haiku", "claude-h-5")];
         let aliases = Aliases::from([
-            ("gpt-4o".to_owned(), "sonnet".to_owned()),
-            ("haiku".to_owned(), "claude-h-5".to_owned()),
+            ("gpt-4o".to_owned(), Alias::of("sonnet")),
+            ("haiku".to_owned(), Alias::of("claude-h-5")),
         ]);
         let sizes =
             |id: &str| (id == "claude-s-5").then_some(ModelSizes { context_window: 9, max_output_tokens: 4 });
@@ -120,7 +148,35 @@ mod tests {
         assert!(is_listed("sonnet", &models) && is_listed("claude-s-5", &models));
         assert!(!is_listed("gpt-4o", &models));
         assert!(passes_unlisted("claude-x-9") && !passes_unlisted("gpt-4o"));
-        let aliases = Aliases::from([("gpt-4o".to_owned(), "sonnet".to_owned())]);
-        assert_eq!((without_alias("gpt-4o", &aliases), without_alias("opus", &aliases)), ("sonnet", "opus"));
+    }
+
+    fn turn(model: &str, system: &str, effort: Option<Effort>) -> Turn {
+        Turn {
+            model: model.to_owned(),
+            system: system.to_owned(),
+            history: Vec::new(),
+            question: Vec::new(),
+            parameters: Parameters { effort, ..Parameters::default() },
+        }
+    }
+
+    #[rstest]
+    #[case(turn("poet", "Be short.", None), turn("opus", "Rhyme.\nBe short.", Some(Effort::High)))]
+    #[case(turn("poet", "", None), turn("opus", "Rhyme.", Some(Effort::High)))]
+    #[case(turn("poet", "", Some(Effort::Off)), turn("opus", "Rhyme.", Some(Effort::Off)))]
+    #[case(turn("gpt-4o", "Be short.", None), turn("sonnet", "Be short.", None))]
+    #[case(turn("opus", "Be short.", None), turn("opus", "Be short.", None))]
+    fn an_alias_adds_its_prompt_before_the_client_s_and_its_effort_where_the_client_has_none(
+        #[case] mut asked: Turn,
+        #[case] expected: Turn,
+    ) {
+        let poet = Alias {
+            effort: Some(Effort::High),
+            system_prompt: Some("Rhyme.".to_owned()),
+            ..Alias::of("opus")
+        };
+        let aliases = Aliases::from([("poet".to_owned(), poet), ("gpt-4o".to_owned(), Alias::of("sonnet"))]);
+        apply_alias(&mut asked, &aliases);
+        assert_eq!(asked, expected);
     }
 }

@@ -24,7 +24,7 @@ checks=0
 if docker compose version > /dev/null 2>&1; then engine_compose=(docker compose); else engine_compose=(docker-compose); fi
 compose() {
     # Nothing of the caller's environment gets into the container; .env in the folder is what counts.
-    env -u COUPLET_API_KEYS -u CLAUDE_CODE_OAUTH_TOKEN COUPLET_IMAGE="$image" COUPLET_PUBLISHED_PORT="$port" \
+    env -u COUPLET_API_KEYS -u CLAUDE_CODE_OAUTH_TOKEN IMAGE="$image" PUBLISHED_PORT="$port" \
         "${engine_compose[@]}" --project-name "$project" --project-directory "$folder" --file "$folder/compose.yaml" "$@"
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// What the base URL of a scripted CLI begins with; the path of the script follows.
-pub const SCHEME: &str = "script:";
+pub const SCHEME: &str = "http://script.invalid";
 
 /// What a process does from its start to its end. The empty one behaves well and answers every question.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

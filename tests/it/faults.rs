@@ -19,10 +19,13 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use crate::support::app::{Streamed, TestApp, ask};
 use crate::support::couplet_process::streamed;
-use crate::support::fake_cli::FakeCli;
+use crate::support::fake_cli::{FakeCli, eventually};
 
 /// Within this a process must be gone after its end was decided.
 const SOON: Duration = Duration::from_secs(1);
+
+/// Within this a thing happens if it happens at all.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A stream that ended with an error frame, or was one from the beginning: the error's code. It holds nothing that an
 /// SDK could take for a good end.
@@ -76,4 +79,23 @@ async fn ask_unread(app: &TestApp, text: &str) -> TcpStream {
     );
     connection.write_all(request.as_bytes()).await.expect("a request");
     connection
+}
+
+/// Waits until the CLI can write no more, for `time`; says since when.
+async fn stalled(fake: &FakeCli, time: Duration) -> Instant {
+    eventually(PATIENCE, "the CLI is asked", || fake.reports().len() == 1).await;
+    let counts = format!("/proc/{}/io", fake.report().process_id);
+    let (mut written, mut since) = (0, Instant::now());
+    eventually(PATIENCE, "the CLI can write no more", || {
+        let now = std::fs::read_to_string(&counts).expect("a process");
+        let now = now.lines().find_map(|line| line.strip_prefix("wchar: ")).expect("a count");
+        let now: usize = now.parse().expect("a number");
+        let much = now > 100_000;
+        if std::mem::replace(&mut written, now) != written {
+            since = Instant::now();
+        }
+        much && since.elapsed() > time
+    })
+    .await;
+    since
 }

@@ -13,13 +13,19 @@ mod demo;
 #[cfg(target_os = "linux")]
 mod faults;
 #[cfg(test)]
+mod goldens;
+#[cfg(test)]
 mod healthcheck;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod log;
+#[cfg(test)]
 mod python;
 #[cfg(test)]
 mod real_cli;
+#[cfg(test)]
+mod settings;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

@@ -32,7 +32,7 @@ fn couplet(arguments: &[&str], environment: &[(&'static str, &'static str)]) -> 
 #[case::beyond_loopback_without_keys(&["--host", "0.0.0.0"], &[TOKEN, CLI, HOME], "COUPLET_API_KEYS")]
 #[case::beyond_loopback_by_variable(&["serve"], &[TOKEN, CLI, HOME, ("HOST", "::")], "COUPLET_API_KEYS")]
 #[case::with_an_impossible_flag(&["--port", "70000"], &[TOKEN, CLI, HOME], "--port")]
-#[case::with_an_impossible_variable(&[], &[TOKEN, CLI, HOME, ("COUPLET_IDLE_TIMEOUT", "soon")], "--idle-timeout")]
+#[case::with_an_impossible_variable(&[], &[TOKEN, CLI, HOME, ("COUPLET_IDLE_TIMEOUT", "soon")], "variable COUPLET_IDLE_TIMEOUT")]
 #[case::with_an_unknown_flag(&["--no-such-flag"], &[TOKEN, CLI, HOME], "--no-such-flag")]
 #[case::with_a_token_in_a_missing_file(&[], &[CLI, HOME, ("CLAUDE_CODE_OAUTH_TOKEN_FILE", "/no/such/file")], "/no/such/file")]
 #[case::without_a_home(&[], &[TOKEN, CLI], "COUPLET_STATE_DIR")]

@@ -8,7 +8,7 @@ use reqwest::Response;
 use rstest::rstest;
 use serde_json::Value;
 
-use super::{SOON, said};
+use super::{PATIENCE, SOON, said};
 use crate::support::app::ask;
 use crate::support::couplet_process::{CoupletProcess, streamed};
 use crate::support::fake_cli::frames::{message_start, text};
@@ -20,9 +20,6 @@ const TRIES: usize = 16;
 
 /// Answers at once, and requests that may wait.
 const PLACES: usize = 8;
-
-/// Within this a thing happens if it happens at all.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// When the client goes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,7 +49,7 @@ async fn is_as_before(couplet: &CoupletProcess, fake: &FakeCli, descriptors: usi
     eventually(PATIENCE, "no child is left", || couplet.children() == 0).await;
     let open = || couplet.descriptors();
     eventually(PATIENCE, "no descriptor is left open", || open() <= descriptors).await;
-    assert_eq!(couplet.health().await["free_places"], PLACES);
+    couplet.has_free_places(PLACES as u64).await;
     let credential =
         std::fs::read_dir(fake.file("state/claude")).expect("a folder").next().expect("a credential's");
     let notes = credential.expect("a folder").path().join("config/sessions");

@@ -37,7 +37,7 @@ fn frames_of(name: &str) -> usize {
 #[case::error_529("error-529")]
 #[case::history("history")]
 #[case::interrupt("interrupt")]
-#[case::params("params")]
+#[case::parameters("parameters")]
 #[case::slash_command("slash-command")]
 #[case::text("text")]
 #[case::thinking("thinking")]

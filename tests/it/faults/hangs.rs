@@ -45,7 +45,7 @@ fn deadlines(deadlines: Deadlines) -> impl FnOnce(&mut Config) {
 #[rstest]
 #[case::before_it_reads(silent_at_start())]
 #[case::in_initialize(silent_on("initialize"))]
-#[case::in_set_model(silent_on("set_model"))]
+#[case::on_its_settings(silent_on("apply_flag_settings"))]
 #[case::before_the_first_frame(silent_after(vec![]))]
 #[tokio::test]
 async fn a_cli_that_does_not_begin_is_ended_with_its_group(

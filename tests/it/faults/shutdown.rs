@@ -6,14 +6,12 @@ use futures_util::future::join_all;
 use rstest::rstest;
 use tokio::io::AsyncReadExt;
 
-use super::{SOON, ask_unread, broken, refused, said};
+use super::{PATIENCE, SOON, ask_unread, broken, refused, said, stalled};
 use crate::support::app::{Streamed, TestApp, ask};
 use crate::support::couplet_process::streamed;
 use crate::support::fake_cli::frames::{message, message_start, success, text};
 use crate::support::fake_cli::script::{Script, Step};
 use crate::support::fake_cli::{FakeCli, eventually, play};
-
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long open answers are given.
 const GRACE: Duration = Duration::from_millis(400);
@@ -141,7 +139,7 @@ async fn a_client_that_does_not_read_cannot_keep_the_server_from_stopping() {
     let fake = FakeCli::that_does([Step::Frames(vec![message_start("msg_1")]), texts]);
     let mut app = fake.app_with(|config| config.shutdown_grace = GRACE).await;
     let mut unread = ask_unread(&app, "hello").await;
-    eventually(PATIENCE, "it is asked", || !fake.reports().is_empty()).await;
+    stalled(&fake, Duration::from_millis(250)).await;
     let (begun, url) = (Instant::now(), app.url.clone());
     app.shut_down().await;
     // The grace time, and the time for last words.

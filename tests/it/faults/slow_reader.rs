@@ -1,6 +1,6 @@
 //! The client reads slowly, or not at all.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use couplet::claude::conversation::Deadlines;
 use couplet::config::Config;
@@ -9,10 +9,10 @@ use serde_json::Value;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use super::{SOON, ask_unread, is_as_before};
+use super::{SOON, ask_unread, is_as_before, stalled};
 use crate::support::fake_cli::frames::{message_delta, message_start, message_stop, success};
 use crate::support::fake_cli::script::{Script, Step};
-use crate::support::fake_cli::{FakeCli, eventually, play};
+use crate::support::fake_cli::{FakeCli, play};
 
 /// The pieces of the answer: much more than all buffers on the way take.
 const PIECES: usize = 1500;
@@ -67,25 +67,6 @@ async fn read(mut connection: TcpStream) -> (Vec<usize>, Option<Value>, bool) {
         error = data.get("error").cloned().or(error);
     }
     (pieces, error, done)
-}
-
-/// Waits until the CLI can write no more, for `time`; says since when.
-async fn stalled(fake: &FakeCli, time: Duration) -> Instant {
-    eventually(LONG, "the CLI is asked", || fake.reports().len() == 1).await;
-    let counts = format!("/proc/{}/io", fake.report().process_id);
-    let (mut written, mut since) = (0, Instant::now());
-    eventually(LONG, "the CLI can write no more", || {
-        let now = std::fs::read_to_string(&counts).expect("a process");
-        let now = now.lines().find_map(|line| line.strip_prefix("wchar: ")).expect("a count");
-        let now: usize = now.parse().expect("a number");
-        let much = now > 10 * SIZE;
-        if std::mem::replace(&mut written, now) != written {
-            since = Instant::now();
-        }
-        much && since.elapsed() > time
-    })
-    .await;
-    since
 }
 
 #[tokio::test]

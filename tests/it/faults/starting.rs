@@ -10,13 +10,11 @@ use rstest::rstest;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::Value;
 
-use super::{SOON, is_as_before, refused, said};
+use super::{PATIENCE, SOON, is_as_before, refused, said};
 use crate::support::app::{TestApp, ask};
 use crate::support::couplet_process::CoupletProcess;
 use crate::support::fake_cli::script::{Script, Step};
 use crate::support::fake_cli::{FakeCli, eventually, program};
-
-const PATIENCE: Duration = Duration::from_secs(10);
 
 fn nothing(_: &Path) {}
 
@@ -173,5 +171,5 @@ async fn without_free_descriptors_a_request_is_503_until_there_are_some() {
     limit(before);
     assert_eq!(said(&couplet.answer(&ask("hello")).await), "fine");
     fake.gone_within(SOON).await;
-    assert_eq!(couplet.health().await["free_places"], 16);
+    couplet.has_free_places(16).await;
 }

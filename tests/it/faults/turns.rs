@@ -80,7 +80,7 @@ async fn a_request_of_the_cli_is_declined_and_the_turn_goes_on() {
 #[tokio::test]
 async fn a_control_request_that_is_declined_is_an_error() {
     use crate::support::fake_cli::script::OnControl;
-    let controls = [("set_model".to_owned(), OnControl::Decline("no such thing".to_owned()))];
+    let controls = [("apply_flag_settings".to_owned(), OnControl::Decline("no such thing".to_owned()))];
     let fake = FakeCli::new(&Script { controls: controls.into(), ..Script::default() });
     let app = fake.app().await;
     assert_eq!(refused(&app.answer(&ask("hello")).await), (502, "upstream_unexpected"));

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use couplet::translate::models::Aliases;
+use couplet::translate::models::{Alias, Aliases};
 use futures_util::StreamExt;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -181,7 +181,7 @@ async fn a_slow_answer_streams_as_it_comes() {
 #[tokio::test]
 async fn the_models_are_the_cli_s_own_with_sizes_once_known() {
     let Some(cli) = real_cli() else { return };
-    let aliases = Aliases::from([("gpt-4o".to_owned(), "sonnet".to_owned())]);
+    let aliases = Aliases::from([("gpt-4o".to_owned(), Alias::of("sonnet"))]);
     let app = Builder::new(&cli).await.with(|config| config.http.aliases = aliases).start().await;
     let list: Value = app.get("/v1/models").send().await.expect("an answer").json().await.expect("JSON");
     let ids: Vec<&str> =

@@ -64,6 +64,19 @@ pub fn run_with_only(
     wait(command, limit)
 }
 
+/// As [`run_with_only`], in `folder`.
+pub fn run_in(
+    folder: &Path,
+    program: &Path,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    limit: Duration,
+) -> io::Result<Ended> {
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().envs(environment.iter().copied()).current_dir(folder);
+    wait(command, limit)
+}
+
 /// A program that runs until it is told to end, or is dropped.
 pub struct Running {
     child: Child,

@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -70,6 +70,14 @@ impl CoupletProcess {
     pub async fn health(&self) -> Value {
         let response = self.client.get(format!("{}/health", self.url)).send().await.expect("an answer");
         response.json().await.expect("JSON")
+    }
+
+    /// Waits until that many places for turns are free: one is given back a moment after its process is gone.
+    pub async fn has_free_places(&self, places: u64) {
+        let begun = Instant::now();
+        while self.health().await["free_places"] != places {
+            assert!(begun.elapsed() < START, "{places} places are to be free: {}", self.health().await);
+        }
     }
 
     /// How many descriptors it has open.

@@ -29,7 +29,7 @@ impl Server {
             let read = read.await.expect("it listens soon").expect("UTF-8");
             assert!(read > 0, "it ended: {log}");
             if let Some((_, url)) = log[before..].split_once("listening on ") {
-                break url.trim().trim_end_matches("/v1").to_owned();
+                break url.split_once("/v1").expect("a base URL").0.to_owned();
             }
         };
         Self { url, child, stderr, log, _state: state }

@@ -1,0 +1,207 @@
+//! The settings of the server: a flag over an environment variable over `.env` over couplet.toml over the default; read
+//! and checked once, typed from then on.
+//!
+//! - [`settings`]: the table. Settings are added there and nowhere else; [`table`] is what it is made of.
+//! - [`values`], [`aliases`]: what the text of a setting can mean.
+//! - [`layers`]: where the texts come from; [`flags`], [`env_file`], [`toml_file`] are read there, [`secrets`] says which
+//!   files may hold what, [`unknown`] refuses names that are none, [`nearest`] finds what they were meant to be.
+//! - [`effective`], [`docs`]: the settings shown and documented.
+//!
+//! [`Config`] is what the rest of Couplet gets.
+
+pub mod aliases;
+pub mod docs;
+pub mod effective;
+pub mod env_file;
+pub mod flags;
+pub mod layers;
+pub mod nearest;
+pub mod secrets;
+pub mod settings;
+pub mod table;
+pub mod toml_file;
+pub mod unknown;
+pub mod values;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::claude::ClaudeSettings;
+use crate::claude::command_line::PASSED_THROUGH;
+use crate::claude::conversation::Deadlines;
+use crate::claude::credential::Credential;
+use crate::claude::process::own_program;
+use crate::claude::supply::{CliProgram, ProcessSettings};
+use crate::http::keys::ApiKeys;
+use crate::http::{HttpSettings, Mode};
+use crate::stand_in;
+use effective::Loaded;
+use layers::Layers;
+use values::DemoChoice;
+
+pub use flags::ServeArguments;
+pub use layers::Surroundings;
+pub use settings::Settings;
+
+/// The checked settings of a server.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen.
+    pub address: SocketAddr,
+    /// How the model is reached.
+    pub claude: ClaudeSettings,
+    /// Who may come in, and how requests are served.
+    pub http: HttpSettings,
+    /// How long open answers may go on when the server is told to stop.
+    pub shutdown_grace: Duration,
+    /// Whether the CLI is asked for its models at once. It costs a process, but the first request that names a model by
+    /// an alias need not wait for the list, and a CLI that does not work shows in the log at the start.
+    pub list_models_at_start: bool,
+}
+
+/// Settings that cannot be used: each problem a line that names the setting and says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+impl Settings {
+    /// Reads all layers and checks each setting by itself.
+    ///
+    /// # Errors
+    /// Everything that is wrong, a line each.
+    pub fn load(arguments: &ServeArguments, around: &Surroundings) -> Result<Loaded, ConfigError> {
+        let mut problems = Vec::new();
+        let layers = Layers::read(arguments, around, &mut problems);
+        match Self::read(&layers, &mut problems) {
+            Some((settings, effective)) if problems.is_empty() => {
+                Ok(Loaded { settings, effective, hints: layers.hints })
+            }
+            _ => Err(ConfigError(problems.join("\n"))),
+        }
+    }
+}
+
+impl Config {
+    /// Makes the configuration of a server, with what `around` it is needed for that: PATH, HOME and what the CLI gets of
+    /// the environment.
+    ///
+    /// # Errors
+    /// When something is missing, or settings do not go together.
+    pub fn new(settings: Settings, around: &Surroundings) -> Result<Self, ConfigError> {
+        let keys = ApiKeys::from_secrets(settings.api_keys.0);
+        if keys.is_empty() && !settings.host.is_loopback() {
+            return Err(ConfigError(format!(
+                "Refusing to listen on {} without keys: anyone who can reach it could use your Claude account. Set \
+                 COUPLET_API_KEYS to one or more keys (for example the output of `openssl rand -hex 24`), or listen on \
+                 127.0.0.1.",
+                settings.host
+            )));
+        }
+        let launcher = own_program()
+            .map_err(|error| ConfigError(format!("the path of this program cannot be found: {error}")))?;
+        let token = settings.claude_code_oauth_token.map(|token| Credential::OauthToken(token.0));
+        let key = || settings.anthropic_api_key.map(|key| Credential::ApiKey(key.0));
+        let login = || settings.claude_config_dir.map(Credential::ConfigDir);
+        let configured = token.or_else(key).or_else(login).filter(|_| settings.demo != DemoChoice::Always);
+        let cli = settings.claude_cli_path.or_else(|| find_cli(around));
+        let (mode, credential, program) = match configured {
+            Some(credential) => (Mode::Live, credential, CliProgram::Installed(cli.ok_or_else(no_cli)?)),
+            None if settings.demo == DemoChoice::Never => return Err(no_credential()),
+            None => {
+                let stand_in =
+                    CliProgram::StandIn { path: launcher.clone(), subcommand: stand_in::SUBCOMMAND };
+                (Mode::Demo, demo_credential(), cli.map_or(stand_in, CliProgram::Installed))
+            }
+        };
+        let state_dir = settings.state_dir.map_or_else(|| default_state_dir(around), Ok)?;
+        let state_dir = std::path::absolute(&state_dir)
+            .map_err(|error| ConfigError(format!("COUPLET_STATE_DIR cannot be used: {error}.")))?;
+        let passed_through = PASSED_THROUGH
+            .iter()
+            .filter_map(|name| around.variable(name).map(|value| (OsString::from(name), value.to_owned())))
+            .collect();
+        Ok(Self {
+            address: SocketAddr::new(settings.host, settings.port),
+            claude: ClaudeSettings {
+                process: ProcessSettings {
+                    program,
+                    launcher,
+                    credential,
+                    state_dir,
+                    base_url: settings.anthropic_base_url.map(|url| url.0),
+                    passed_through,
+                },
+                deadlines: Deadlines {
+                    first_frame: settings.first_frame_timeout.0,
+                    idle: settings.idle_timeout.0,
+                    total: settings.total_timeout.0,
+                },
+                max_concurrency: settings.max_concurrency.get(),
+                queue_size: settings.queue_size.get(),
+            },
+            http: HttpSettings {
+                keys,
+                allowed_hosts: settings.allowed_hosts.into_iter().map(|host| host.0).collect(),
+                allowed_origins: settings.allowed_origins.into_iter().map(|origin| origin.0).collect(),
+                aliases: settings.model_aliases,
+                mode,
+            },
+            shutdown_grace: settings.shutdown_grace.0,
+            list_models_at_start: true,
+        })
+    }
+}
+
+/// What the CLI is signed in with in demo mode. It makes a folder of its own for what the CLI keeps, so that the owner's
+/// login is never looked at.
+fn demo_credential() -> Credential {
+    Credential::OauthToken("demo-mode-has-no-token".into())
+}
+
+fn no_credential() -> ConfigError {
+    ConfigError(
+        "No sign-in to Claude is configured. Run `claude setup-token` and set its output as CLAUDE_CODE_OAUTH_TOKEN (or \
+         put it into a file and name that in CLAUDE_CODE_OAUTH_TOKEN_FILE); ANTHROPIC_API_KEY, or \
+         COUPLET_CLAUDE_CONFIG_DIR for a login the CLI keeps, will do too."
+            .to_owned(),
+    )
+}
+
+fn no_cli() -> ConfigError {
+    ConfigError(
+        "A sign-in is configured, but the Claude Code CLI is not found. Install it with `npm install -g \
+         @anthropic-ai/claude-code`, or name it in CLAUDE_CLI_PATH."
+            .to_owned(),
+    )
+}
+
+/// The CLI, in PATH or where its installers put it.
+#[must_use]
+pub fn find_cli(around: &Surroundings) -> Option<PathBuf> {
+    let path = around.variable("PATH").unwrap_or_default();
+    let home = around.variable("HOME").map(PathBuf::from);
+    let in_path = std::env::split_paths(path).map(|folder| folder.join("claude"));
+    let of_installers =
+        home.iter().flat_map(|home| [home.join(".local/bin/claude"), home.join(".claude/local/claude")]);
+    in_path.chain(of_installers).find(|candidate| is_executable(candidate))
+}
+
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+}
+
+fn default_state_dir(around: &Surroundings) -> Result<PathBuf, ConfigError> {
+    let of_home = || around.variable("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    let folder = around.path("XDG_STATE_HOME").or_else(of_home);
+    folder.map(|folder| folder.join("couplet")).ok_or_else(|| {
+        ConfigError(
+            "Neither HOME nor COUPLET_STATE_DIR is set: there is no place for what the CLI keeps.".to_owned(),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! The table of settings. To add one, add it here, and use it where a [`Config`](super::Config) is made: its variable,
+//! flag, key in couplet.toml, checks, `--help`, `couplet config`, .env.example, couplet.example.toml and
+//! docs/configuration.md follow. (`cargo run -- config --example …` renews the files; a test tells when that is due.)
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use super::effective::{Effective, read_one};
+use super::layers::Layers;
+use super::table::{BLANK, Setting, settings};
+use super::values::{BaseUrl, DemoChoice, HostName, OneWord, Origin, Seconds, Value, Whole, Words};
+use crate::logging::{LogFilter, LogFormat};
+use crate::translate::models::Aliases;
+
+settings! {
+    "Your sign-in to Claude (the first that is set counts)" {
+        /// The token that `claude setup-token` prints. It reaches the CLI through a descriptor and shows up nowhere else.
+        claude_code_oauth_token: Option<OneWord>, "CLAUDE_CODE_OAUTH_TOKEN", unset = "the next sign-in is used";
+        /// A key of Anthropic's console, which is paid by use.
+        anthropic_api_key: Option<OneWord>, "ANTHROPIC_API_KEY", unset = "the next sign-in is used";
+        /// A configuration folder with a login that the CLI keeps by itself.
+        claude_config_dir: Option<PathBuf>, "COUPLET_CLAUDE_CONFIG_DIR",
+            unset = "there is no sign-in: see `COUPLET_DEMO`", example = "/home/ann/.claude";
+    }
+    "The Claude Code CLI" {
+        /// The program.
+        claude_cli_path: Option<PathBuf>, "CLAUDE_CLI_PATH",
+            unset = "`claude` is looked for in PATH and where its installers put it", example = "/usr/local/bin/claude";
+        /// Where the CLI finds Anthropic's API. It is handed to the CLI.
+        anthropic_base_url: Option<BaseUrl>, "ANTHROPIC_BASE_URL",
+            unset = "the CLI's own default", example = "https://gateway.example.org";
+        /// Folder for what the CLI keeps.
+        state_dir: Option<PathBuf>, "COUPLET_STATE_DIR",
+            unset = "`couplet` in XDG_STATE_HOME or ~/.local/state", example = "/var/lib/couplet";
+    }
+    "Trying it without an account" {
+        /// When to answer with a demo instead of Claude: where no sign-in is configured, always, or never.
+        demo: DemoChoice, "COUPLET_DEMO", default = "auto";
+    }
+    "Where to listen" {
+        /// Address to listen on; beyond loopback only with `COUPLET_API_KEYS`.
+        host: IpAddr, "HOST", default = "127.0.0.1";
+        /// Port to listen on; 0 takes a free one.
+        port: u16, "PORT", default = "8000";
+    }
+    "Who may come in" {
+        /// The keys that open the server. Without any, every key will do, on loopback only.
+        api_keys: Words, "COUPLET_API_KEYS", unset = "every key will do, on loopback only";
+        /// Host names the server may be called by, beside loopback's own.
+        allowed_hosts: Vec<HostName>, "COUPLET_ALLOWED_HOSTS",
+            unset = "loopback's own names; with keys, every name", example = "chat.example.org";
+        /// Origins of web pages that may use the server.
+        allowed_origins: Vec<Origin>, "COUPLET_ALLOWED_ORIGINS",
+            unset = "the server's own", example = "https://chat.example.org";
+    }
+    "How much at once, and how long" {
+        /// Answers at once; each needs a process of about 180 MB.
+        max_concurrency: Whole<1, 10_000>, "COUPLET_MAX_CONCURRENCY", default = "16";
+        /// Requests that may wait for a place; the next one gets a 429.
+        queue_size: Whole<0, 1_000_000>, "COUPLET_QUEUE_SIZE", default = "64";
+        /// Seconds until the model must have begun to answer.
+        first_frame_timeout: Seconds, "COUPLET_FIRST_FRAME_TIMEOUT", default = "120";
+        /// Seconds an answer that has begun may be silent.
+        idle_timeout: Seconds, "COUPLET_IDLE_TIMEOUT", default = "300";
+        /// Seconds an answer may take as a whole.
+        total_timeout: Seconds, "COUPLET_TOTAL_TIMEOUT", default = "1800";
+        /// Seconds that open answers are given when the server is told to stop.
+        shutdown_grace: Seconds, "COUPLET_SHUTDOWN_GRACE", default = "8";
+    }
+    "The log" {
+        /// What is logged: a level for Couplet itself, and `target=level` for parts of it.
+        /// No level logs what was said, or a secret.
+        log: LogFilter, "COUPLET_LOG", default = "info";
+        /// How: lines for people, JSON objects, or `auto`, which is `human` on a terminal and `json` elsewhere.
+        log_format: LogFormat, "COUPLET_LOG_FORMAT", default = "human";
+    }
+    "Names of your own for models" {
+        /// An alias stands for a model, and may set an effort, for requests that name none, and a system prompt, which is
+        /// put before the client's own.
+        model_aliases: Aliases, "COUPLET_MODEL_ALIASES",
+            unset = "none", example = "gpt-4o=sonnet,gpt-4o-mini=haiku@low";
+    }
+}

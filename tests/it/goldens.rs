@@ -1,0 +1,152 @@
+//! Recordings through the readers and writers, and requests of real clients through to the frames.
+//!
+//! Pure: no process, no clock. What a client reads is compared with the snapshots in `tests/it/snapshots`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use couplet::claude::answer::{AnswerEvent, AnswerReader, Progress};
+use couplet::claude::failure::TurnFailure;
+use couplet::claude::frame_in;
+use couplet::claude::frame_out;
+use couplet::claude::line_reader::LineReader;
+use couplet::openai::chat_request::ChatRequest;
+use couplet::openai::parse::parse;
+use couplet::translate::chat_answer::{ChunkFold, ChunkWriter};
+use couplet::translate::{chat_request, failure};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tokio::io::BufReader;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(Path::new(ROOT).join(folder)).expect("a folder");
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    files.retain(|path| path.extension().is_some_and(|found| found == extension));
+    files.sort();
+    files
+}
+
+fn name(path: &Path) -> String {
+    path.file_stem().expect("a name").to_string_lossy().into_owned()
+}
+
+/// The bytes that the CLI wrote after the last question.
+fn answer_of(recording: &Path) -> Vec<u8> {
+    let text = fs::read_to_string(recording).expect("a recording");
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let asked = lines
+        .iter()
+        .rposition(|line| line["frame"]["type"] == "user" && line["dir"] == "in")
+        .expect("a question");
+    let read = lines[asked + 1..].iter().filter(|line| line["dir"] == "out");
+    read.flat_map(|line| format!("{}\n", line["frame"]).into_bytes()).collect()
+}
+
+/// What is read of those bytes when they come in pieces of that size.
+fn events(bytes: &[u8], piece: usize) -> Vec<Result<AnswerEvent, TurnFailure>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut lines = LineReader::new(BufReader::with_capacity(piece, bytes));
+        let mut reader = AnswerReader::default();
+        let mut events = Vec::new();
+        while let Some(line) = lines.next_line().await.expect("bytes in memory") {
+            match reader.on(frame_out::parse(line).expect("a frame")) {
+                Ok(Progress::Silent) => {}
+                Ok(Progress::Event(event)) => events.push(Ok(event)),
+                Ok(Progress::Events(more)) => events.extend(more.into_iter().map(Ok)),
+                Ok(Progress::Complete(end) | Progress::CompleteAndStop(end)) => {
+                    events.push(Ok(AnswerEvent::Ended(end)));
+                    break;
+                }
+                Err(failure) => {
+                    events.push(Err(failure));
+                    break;
+                }
+            }
+        }
+        events
+    })
+}
+
+fn writer(include_usage: bool) -> ChunkWriter {
+    ChunkWriter::new("chatcmpl-golden", 1_795_208_000, "couplet-golden", include_usage)
+}
+
+fn error(failure: &TurnFailure) -> String {
+    let now = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_795_200_000);
+    let error = failure::api_error(failure, now);
+    format!("{} {}", error.status.as_u16(), json!(error.body()))
+}
+
+fn streamed(events: Vec<Result<AnswerEvent, TurnFailure>>) -> String {
+    let mut writer = writer(true);
+    let lines = events.into_iter().flat_map(|event| match event {
+        Ok(event) => writer.on(event).iter().map(|chunk| json!(chunk).to_string()).collect(),
+        Err(failure) => vec![error(&failure)],
+    });
+    lines.collect::<Vec<String>>().join("\n")
+}
+
+fn whole(events: Vec<Result<AnswerEvent, TurnFailure>>) -> String {
+    let (mut writer, mut fold) = (writer(true), ChunkFold::default());
+    for event in events {
+        match event {
+            Ok(event) => writer.on(event).into_iter().for_each(|chunk| fold.push(chunk)),
+            Err(failure) => return error(&failure),
+        }
+    }
+    fold.finish().map_or_else(|| "no end".to_owned(), |answer| format!("{:#}", json!(answer)))
+}
+
+#[test]
+fn each_recording_reads_as_before_streamed_and_not() {
+    for folder in ["fixtures/claude-2.1.329"] {
+        let recordings = files(folder, "ndjson");
+        assert!(recordings.len() >= 20, "{folder}");
+        for recording in recordings {
+            let bytes = answer_of(&recording);
+            insta::assert_snapshot!(
+                format!("{}-streamed", name(&recording)),
+                streamed(events(&bytes, 65536))
+            );
+            insta::assert_snapshot!(format!("{}-whole", name(&recording)), whole(events(&bytes, 65536)));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn where_the_bytes_are_split_does_not_matter(which in 0_usize..1000, piece in 1_usize..200) {
+        let recordings = files("fixtures/claude-2.1.329", "ndjson");
+        let bytes = answer_of(&recordings[which % recordings.len()]);
+        prop_assert_eq!(streamed(events(&bytes, piece)), streamed(events(&bytes, 65536)));
+    }
+}
+
+#[test]
+fn each_client_s_request_becomes_the_frames_it_should() {
+    let requests = files("tests/clients", "json");
+    assert!(requests.len() >= 12);
+    for request in requests {
+        let body = fs::read(&request).expect("a request");
+        let written = match parse::<ChatRequest>(&body) {
+            Err(error) => format!("{} {}", error.status.as_u16(), json!(error.body())),
+            Ok(parsed) => match chat_request::turn(parsed.request) {
+                Err(error) => format!("{} {}", error.status.as_u16(), json!(error.body())),
+                Ok(translated) => {
+                    let mut lines = Vec::new();
+                    for frame in frame_in::of_turn(&translated.turn) {
+                        frame.write_to(&mut lines).expect("JSON");
+                    }
+                    let frames = String::from_utf8(lines).expect("UTF-8");
+                    format!("{frames}ignored: {:?}, adjusted: {:?}", parsed.ignored, translated.adjusted)
+                }
+            },
+        };
+        insta::assert_snapshot!(format!("client-{}", name(&request)), written);
+    }
+}
