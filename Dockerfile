@@ -65,8 +65,7 @@ ENV HOST=0.0.0.0 \
     PORT=8000 \
     COUPLET_STATE_DIR=/var/lib/couplet \
     CLAUDE_CLI_PATH=/usr/local/bin/claude \
-    COUPLET_DEMO=never \
-    NO_COLOR=1
+    COUPLET_DEMO=never
 USER 10001:10001
 WORKDIR /var/lib/couplet
 VOLUME /var/lib/couplet

@@ -18,15 +18,11 @@ const MOST: u64 = 16 * 1024;
 /// Arguments of `couplet healthcheck`.
 #[derive(Debug, clap::Args)]
 pub struct HealthcheckArguments {
-    /// The address the server listens on [default: that of the settings].
-    #[arg(long)]
-    host: Option<IpAddr>,
-    /// The port the server listens on [default: that of the settings].
-    #[arg(long)]
-    port: Option<u16>,
-    /// Ask this URL (http) in place of `/health/ready` there.
+    /// Ask this URL (http) in place of `/health/ready` at the address that the settings name.
     #[arg(long)]
     url: Option<Uri>,
+    #[command(flatten)]
+    serve: ServeArguments,
 }
 
 /// Whom to ask, and for what.
@@ -41,7 +37,7 @@ struct Question {
 
 /// Asks, and says on stderr what is wrong if the server is not ready. Exit status 0 or 1.
 pub fn run(arguments: &HealthcheckArguments) -> ExitCode {
-    match question(arguments).and_then(ask) {
+    match question(arguments, &Surroundings::of_this_process()).and_then(ask) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => complain(&problem),
     }
@@ -53,26 +49,26 @@ fn complain(problem: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn question(arguments: &HealthcheckArguments) -> Result<Question, String> {
+fn question(arguments: &HealthcheckArguments, around: &Surroundings) -> Result<Question, String> {
     if let Some(url) = &arguments.url {
-        let asked = (url.scheme_str(), url.host(), url.authority());
-        let (Some("http"), Some(host), Some(authority)) = asked else {
-            return Err(format!("{url} cannot be asked: it must begin with http:// and a host."));
-        };
-        return Ok(Question {
-            address: format!("{host}:{}", url.port_u16().unwrap_or(80)),
-            host: authority.to_string(),
-            path: url.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
-        });
+        return question_of_url(url);
     }
-    let (host, port) = match (arguments.host, arguments.port) {
-        (Some(host), Some(port)) => (host, port),
-        (host, port) => {
-            let loaded = Settings::load(&ServeArguments::default(), &Surroundings::of_this_process());
-            let settings = loaded.map_err(|error| error.to_string())?.settings;
-            (host.unwrap_or(settings.host), port.unwrap_or(settings.port))
-        }
+    let loaded = Settings::load(&arguments.serve, around).map_err(|error| error.to_string())?;
+    question_at(loaded.settings.host, loaded.settings.port)
+}
+
+fn question_of_url(url: &Uri) -> Result<Question, String> {
+    let (Some("http"), Some(host), Some(authority)) = (url.scheme_str(), url.host(), url.authority()) else {
+        return Err(format!("{url} cannot be asked: it must begin with http:// and a host."));
     };
+    Ok(Question {
+        address: format!("{host}:{}", url.port_u16().unwrap_or(80)),
+        host: authority.to_string(),
+        path: url.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
+    })
+}
+
+fn question_at(host: IpAddr, port: u16) -> Result<Question, String> {
     if port == 0 {
         return Err("PORT is 0, so the server's port is not known: name it with --port or --url.".to_owned());
     }
@@ -160,20 +156,7 @@ fn reason(answer: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
     use rstest::rstest;
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        healthcheck: HealthcheckArguments,
-    }
-
-    fn asked(flags: &[&str]) -> Result<Question, String> {
-        let flags = ["couplet", "--host", "127.0.0.1", "--port", "8000"].iter().chain(flags);
-        let cli = Cli::try_parse_from(flags).map_err(|error| error.to_string())?;
-        question(&cli.healthcheck)
-    }
 
     #[rstest]
     #[case("127.0.0.1", "127.0.0.1:8000")]
@@ -181,9 +164,8 @@ mod tests {
     #[case("::", "[::1]:8000")]
     #[case("::1", "[::1]:8000")]
     #[case("192.0.2.7", "192.0.2.7:8000")]
-    fn the_server_is_asked_where_it_listens(#[case] host: &str, #[case] address: &str) {
-        let flags = ["couplet", "--host", host, "--port", "8000"];
-        let question = question(&Cli::parse_from(flags).healthcheck).unwrap();
+    fn the_server_is_asked_where_it_listens(#[case] host: IpAddr, #[case] address: &str) {
+        let question = question_at(host, 8000).unwrap();
         assert_eq!((question.address.as_str(), question.host.as_str()), (address, "localhost"));
         assert_eq!(question.path, "/health/ready");
     }
@@ -198,12 +180,12 @@ mod tests {
     #[case("http://[::1]:9/health", "[::1]:9", "[::1]:9", "/health")]
     #[case("http://127.0.0.1", "127.0.0.1:80", "127.0.0.1", "/")]
     fn a_url_is_asked_as_it_is(
-        #[case] url: &str,
+        #[case] url: Uri,
         #[case] address: &str,
         #[case] host: &str,
         #[case] path: &str,
     ) {
-        let question = asked(&["--url", url]).unwrap();
+        let question = question_of_url(&url).unwrap();
         assert_eq!((question.address.as_str(), question.host.as_str()), (address, host));
         assert_eq!(question.path, path);
     }
@@ -212,8 +194,8 @@ mod tests {
     #[case("https://127.0.0.1/health")]
     #[case("127.0.0.1:8000")]
     #[case("/health")]
-    fn other_urls_are_refused(#[case] url: &str) {
-        assert!(asked(&["--url", url]).unwrap_err().contains("http://"));
+    fn other_urls_are_refused(#[case] url: Uri) {
+        assert!(question_of_url(&url).unwrap_err().contains("http://"));
     }
 
     #[rstest]

@@ -24,7 +24,7 @@ checks=0
 if docker compose version > /dev/null 2>&1; then engine_compose=(docker compose); else engine_compose=(docker-compose); fi
 compose() {
     # Nothing of the caller's environment gets into the container; .env in the folder is what counts.
-    env -u COUPLET_API_KEYS -u CLAUDE_CODE_OAUTH_TOKEN COUPLET_IMAGE="$image" COUPLET_PUBLISHED_PORT="$port" \
+    env -u COUPLET_API_KEYS -u CLAUDE_CODE_OAUTH_TOKEN IMAGE="$image" PUBLISHED_PORT="$port" \
         "${engine_compose[@]}" --project-name "$project" --project-directory "$folder" --file "$folder/compose.yaml" "$@"
 }
 
@@ -206,7 +206,7 @@ says 'by the CLI' '"sonnet"' "$said"
 said=$(chat false '[[say it works]]')
 is 'a chat is answered' 200 "$(status_of "$said")"
 says 'with what the API said' 'it works' "$said"
-says 'by the real thing, no demo' '"finish_reason":"stop"' "$said"
+says 'and ends well' '"finish_reason":"stop"' "$said"
 lacks 'by the real thing, no demo' '-demo' "$said"
 said=$(chat true '[[words 5]]')
 is 'a chat is streamed' 200 "$(status_of "$said")"
@@ -285,7 +285,9 @@ compose up --detach --no-build > /dev/null 2>&1
 wait_healthy
 start_upstream
 open_stream '[[words 1000]] [[slow 0.1]]'
-on_this_machine=$(docker top "$container" -eo pid,args | awk 'NR > 1 { print $1 }')
+on_this_machine=$(docker top "$container" -eo pid,args)
+says 'the CLI is at work' /usr/local/bin/claude "$on_this_machine"
+on_this_machine=$(awk 'NR > 1 { print $1 }' <<< "$on_this_machine")
 restarts=$(inspect '{{.RestartCount}}')
 inside sh -c "kill -KILL $(couplet_pid)" || true
 for _ in $(seq 100); do

@@ -91,6 +91,7 @@ fn nobody_listening_is_unhealthy() {
 #[test]
 fn an_unknown_port_is_unhealthy() {
     assert_unhealthy(&healthcheck(&[("PORT", "0")], &[]), "PORT is 0");
+    assert_unhealthy(&healthcheck(&[("PORT", "eight")], &[]), "PORT");
 }
 
 #[test]
