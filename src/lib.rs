@@ -1,6 +1,6 @@
 //! Couplet listens like the OpenAI API and answers through the official Claude Code CLI.
 //!
-//! The way of a request: [`http`] → [`translate`] → [`turn::Turn`] → [`claude`] → frames → [`translate`] → chunks →
+//! The way of a request: [`http`] → [`translate`] → [`turn::Turn`] → [`media`] → [`claude`] → frames → [`translate`] → chunks →
 //! [`http`].
 
 pub mod claude;
@@ -8,6 +8,7 @@ pub mod config;
 pub mod doctor;
 pub mod http;
 pub mod logging;
+pub mod media;
 pub mod openai;
 pub mod recorder;
 pub mod stand_in;
@@ -44,7 +45,8 @@ pub async fn run(
         Mode::Demo => Some(prepare_demo(&mut config).await?),
     };
     let claude = claude::Claude::new(config.claude)?;
-    let router = http::router(http::App { claude: claude.clone(), http: Arc::new(config.http) });
+    let media = media::Intake::new(config.media)?;
+    let router = http::router(http::App { claude: claude.clone(), media, http: Arc::new(config.http) });
     if config.list_models_at_start {
         claude.list_models_soon();
     }

@@ -13,7 +13,7 @@ use crate::claude::credential::Credential;
 use crate::claude::frame_in::{self, ControlRequest, FrameIn};
 use crate::claude::process::CliProcess;
 use crate::claude::supply::{CliProgram, ProcessSettings, ProcessSupply};
-use crate::turn::{AssistantBlock, Effort, Message, Parameters, Turn, UserBlock};
+use crate::turn::{AssistantBlock, Effort, Message, Parameters, ResultBlock, Turn, UserBlock};
 use crate::upstream::Upstream;
 
 /// How long a dialogue may be silent before it counts as stuck.
@@ -98,7 +98,10 @@ fn history() -> Turn {
     let assistant = |text: &str| Message::Assistant(vec![AssistantBlock::Text(text.to_owned())]);
     let input = [("city".to_owned(), json!("Paris"))].into_iter().collect();
     let call = AssistantBlock::ToolUse { id: "call_1".to_owned(), name: "get_weather".to_owned(), input };
-    let result = UserBlock::ToolResult { call_id: "call_1".to_owned(), text: "22".to_owned() };
+    let result = UserBlock::ToolResult {
+        call_id: "call_1".to_owned(),
+        content: vec![ResultBlock::Text("22".to_owned())],
+    };
     let history = vec![
         user("question 0"),
         assistant("answer 0"),

@@ -1,43 +1,180 @@
 //! The neutral middle: what is asked of the model, whichever endpoint it came from.
 
+use bytes::Bytes;
 use serde_json::{Map, Value};
 
 /// One question to the model with everything that was said before it.
+///
+/// `M` is what stands for an image or a document: a [`MediaSource`] as the client sent it, until [`crate::media`] has
+/// made [`Media`] of it. Only a turn of the latter can be asked.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Turn {
+pub struct Turn<M = Media> {
     /// The model, as the CLI is to be told (an alias or a full id).
     pub model: String,
     /// The system prompt; empty where the client gave none.
     pub system: String,
     /// The turns before the question: user and assistant in alternation, as far as the client's were.
-    pub history: Vec<Message>,
+    pub history: Vec<Message<M>>,
     /// The question: the blocks of the last user turn, at least one.
-    pub question: Vec<UserBlock>,
+    pub question: Vec<UserBlock<M>>,
     /// How the model should answer.
     pub parameters: Parameters,
 }
 
 /// One turn of the history.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Message {
+pub enum Message<M = Media> {
     /// Said by the user or by tools, never empty.
-    User(Vec<UserBlock>),
+    User(Vec<UserBlock<M>>),
     /// Said by the model, never empty.
     Assistant(Vec<AssistantBlock>),
 }
 
 /// A piece of a user turn.
 #[derive(Debug, Clone, PartialEq)]
-pub enum UserBlock {
+pub enum UserBlock<M = Media> {
     /// Text with something in it.
     Text(String),
+    /// An image or a document.
+    Media(M),
     /// What a tool answered to the call of that id.
     ToolResult {
         /// The id of the call.
         call_id: String,
-        /// The result's text.
+        /// The result; none where the tool said nothing.
+        content: Vec<ResultBlock<M>>,
+    },
+}
+
+/// A piece of a tool's result.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ResultBlock<M = Media> {
+    /// Text; blank only where it is the whole result.
+    Text(String),
+    /// An image or a document.
+    Media(M),
+}
+
+/// An image or a document as the model is to get it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Media {
+    /// An image.
+    Image {
+        /// What the bytes are.
+        format: ImageFormat,
+        /// The file.
+        bytes: Bytes,
+    },
+    /// An image that Anthropic is to fetch.
+    ImageUrl(String),
+    /// A PDF.
+    Pdf {
+        /// Its name, where the client gave one.
+        title: Option<String>,
+        /// The file.
+        bytes: Bytes,
+    },
+    /// A text file, never blank.
+    Text {
+        /// Its name, where the client gave one.
+        title: Option<String>,
+        /// What it says.
         text: String,
     },
+}
+
+/// The kinds of images that Anthropic's API takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageFormat {
+    /// PNG.
+    Png,
+    /// JPEG.
+    Jpeg,
+    /// GIF.
+    Gif,
+    /// WebP.
+    Webp,
+}
+
+impl ImageFormat {
+    /// As `image/png`.
+    #[must_use]
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Png => "image/png",
+            Self::Jpeg => "image/jpeg",
+            Self::Gif => "image/gif",
+            Self::Webp => "image/webp",
+        }
+    }
+}
+
+/// An image or a document as the client sent it: nobody has looked into it yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaSource {
+    /// The field of the request it came in, for errors: `messages[1].content[0].image_url.url`.
+    pub field: String,
+    /// What the client called it.
+    pub declared: Declared,
+    /// The thing itself.
+    pub data: MediaData,
+}
+
+/// What a client calls a part. What it is shows in its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Declared {
+    /// An image.
+    Image,
+    /// A file.
+    File {
+        /// Its name.
+        name: Option<String>,
+    },
+}
+
+/// Where the bytes of a part are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MediaData {
+    /// In or behind a URL: `data:` or `https:`, if it is well formed.
+    Url(String),
+    /// Here, as base64 if it is well formed.
+    Base64(String),
+}
+
+impl<M> Turn<M> {
+    /// The same turn with other media, made of this one's in their order.
+    pub fn map_media<N>(self, mut make: impl FnMut(M) -> N) -> Turn<N> {
+        let make = &mut make;
+        let history = self.history.into_iter().map(|message| match message {
+            Message::User(blocks) => Message::User(map_blocks(blocks, make)),
+            Message::Assistant(blocks) => Message::Assistant(blocks),
+        });
+        Turn {
+            model: self.model,
+            system: self.system,
+            history: history.collect(),
+            question: map_blocks(self.question, make),
+            parameters: self.parameters,
+        }
+    }
+}
+
+fn map_blocks<M, N>(blocks: Vec<UserBlock<M>>, make: &mut impl FnMut(M) -> N) -> Vec<UserBlock<N>> {
+    let mut mapped = Vec::with_capacity(blocks.len());
+    for block in blocks {
+        mapped.push(match block {
+            UserBlock::Text(text) => UserBlock::Text(text),
+            UserBlock::Media(media) => UserBlock::Media(make(media)),
+            UserBlock::ToolResult { call_id, content } => {
+                let content = content.into_iter().map(|block| match block {
+                    ResultBlock::Text(text) => ResultBlock::Text(text),
+                    ResultBlock::Media(media) => ResultBlock::Media(make(media)),
+                });
+                UserBlock::ToolResult { call_id, content: content.collect() }
+            }
+        });
+    }
+    mapped
 }
 
 /// A piece of an assistant turn.

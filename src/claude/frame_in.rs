@@ -1,9 +1,11 @@
 //! Frames written to the CLI's stdin, one JSON object a line.
 
-use serde::Serialize;
+use base64::display::Base64Display;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use crate::turn::{AssistantBlock, Effort, Message, Parameters, Turn, UserBlock};
+use crate::turn::{AssistantBlock, Effort, Media, Message, Parameters, ResultBlock, Turn, UserBlock};
 
 /// A question, a control request or a piece of history on its way into the CLI.
 #[derive(Debug, Serialize)]
@@ -99,9 +101,45 @@ enum ContentIn<'a> {
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum BlockIn<'a> {
-    Text { text: &'a str },
-    ToolUse { id: &'a str, name: &'a str, input: &'a serde_json::Map<String, Value> },
-    ToolResult { tool_use_id: &'a str, content: &'a str },
+    Text {
+        text: &'a str,
+    },
+    ToolUse {
+        id: &'a str,
+        name: &'a str,
+        input: &'a serde_json::Map<String, Value>,
+    },
+    ToolResult {
+        tool_use_id: &'a str,
+        content: ContentIn<'a>,
+    },
+    Image {
+        source: SourceIn<'a>,
+    },
+    Document {
+        source: SourceIn<'a>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        title: Option<&'a str>,
+    },
+}
+
+/// Where the bytes of an image or document are.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum SourceIn<'a> {
+    Base64 { media_type: &'static str, data: Base64<'a> },
+    Text { media_type: &'static str, data: &'a str },
+    Url { url: &'a str },
+}
+
+/// Bytes that are written as base64, with no copy of it in between.
+#[derive(Debug)]
+struct Base64<'a>(&'a [u8]);
+
+impl Serialize for Base64<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&Base64Display::new(self.0, &STANDARD))
+    }
 }
 
 impl<'a> FrameIn<'a> {
@@ -207,12 +245,48 @@ fn user_content(blocks: &[UserBlock]) -> ContentIn<'_> {
                 }
                 None => written.push(BlockIn::Text { text }),
             },
-            UserBlock::ToolResult { call_id, text } => {
-                written.push(BlockIn::ToolResult { tool_use_id: call_id, content: text });
+            UserBlock::Media(media) => written.push(media_block(media)),
+            UserBlock::ToolResult { call_id, content } => {
+                written.push(BlockIn::ToolResult { tool_use_id: call_id, content: result_content(content) });
             }
         }
     }
     ContentIn::Blocks(written)
+}
+
+/// What a tool said: plain text where that is all.
+fn result_content(blocks: &[ResultBlock]) -> ContentIn<'_> {
+    match blocks {
+        [] => ContentIn::Text(""),
+        [ResultBlock::Text(text)] => ContentIn::Text(text),
+        blocks => ContentIn::Blocks(
+            blocks
+                .iter()
+                .map(|block| match block {
+                    ResultBlock::Text(text) => BlockIn::Text { text },
+                    ResultBlock::Media(media) => media_block(media),
+                })
+                .collect(),
+        ),
+    }
+}
+
+fn media_block(media: &Media) -> BlockIn<'_> {
+    match media {
+        Media::Image { format, bytes } => {
+            let data = Base64(bytes);
+            BlockIn::Image { source: SourceIn::Base64 { media_type: format.media_type(), data } }
+        }
+        Media::ImageUrl(url) => BlockIn::Image { source: SourceIn::Url { url } },
+        Media::Pdf { title, bytes } => {
+            let source = SourceIn::Base64 { media_type: "application/pdf", data: Base64(bytes) };
+            BlockIn::Document { source, title: title.as_deref() }
+        }
+        Media::Text { title, text } => {
+            let source = SourceIn::Text { media_type: "text/plain", data: text };
+            BlockIn::Document { source, title: title.as_deref() }
+        }
+    }
 }
 
 /// Where to cut a text that the CLI could take for a command: behind all of its leading slashes, so that neither block
@@ -274,6 +348,7 @@ fn effort_level(effort: Effort) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::turn::ImageFormat;
     use proptest::prelude::*;
     use rstest::rstest;
 
@@ -300,13 +375,27 @@ mod tests {
             name: "f".to_owned(),
             input: serde_json::from_str(r#"{"z":1,"a":null}"#).unwrap(),
         };
-        let result = UserBlock::ToolResult { call_id: "call_1".to_owned(), text: "22".to_owned() };
+        let result = |content| UserBlock::ToolResult { call_id: "call_1".to_owned(), content };
+        let plain = result(vec![ResultBlock::Text("22".to_owned())]);
+        let image = Media::Image { format: ImageFormat::Png, bytes: (&[0xff, 0xef, 1, 2][..]).into() };
+        let pdf = Media::Pdf { title: Some("a.pdf".to_owned()), bytes: (&b"%PDF-"[..]).into() };
+        let file = Media::Text { title: None, text: "a\nb".to_owned() };
+        let url = Media::ImageUrl("https://e.org/x".to_owned());
+        let seen = result(vec![ResultBlock::Text("see".to_owned()), ResultBlock::Media(image.clone())]);
         let lines = [
             line(&initialize),
             line(&interrupt),
             line(&FrameIn::history_user(&text("a\nb"))),
             line(&FrameIn::history_assistant(&[AssistantBlock::Text("c".to_owned()), call])),
-            line(&FrameIn::question(&[result, UserBlock::Text("and?".to_owned())])),
+            line(&FrameIn::question(&[plain, UserBlock::Text("and?".to_owned())])),
+            line(&FrameIn::question(&[seen, result(Vec::new())])),
+            line(&FrameIn::question(&[
+                UserBlock::Media(image),
+                UserBlock::Text("/this".to_owned()),
+                UserBlock::Media(pdf),
+                UserBlock::Media(file),
+                UserBlock::Media(url),
+            ])),
             line(&FrameIn::question(&text("/help me"))),
             line(&FrameIn::decline("9")),
         ];

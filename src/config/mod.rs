@@ -37,6 +37,7 @@ use crate::claude::process::own_program;
 use crate::claude::supply::{CliProgram, ProcessSettings};
 use crate::http::keys::ApiKeys;
 use crate::http::{HttpSettings, Mode};
+use crate::media::MediaSettings;
 use crate::stand_in;
 use effective::Loaded;
 use layers::Layers;
@@ -55,6 +56,8 @@ pub struct Config {
     pub claude: ClaudeSettings,
     /// Who may come in, and how requests are served.
     pub http: HttpSettings,
+    /// What is done with images and files.
+    pub media: MediaSettings,
     /// How long open answers may go on when the server is told to stop.
     pub shutdown_grace: Duration,
     /// Whether the CLI is asked for its models at once. It costs a process, but the first request that names a model by
@@ -149,6 +152,7 @@ impl Config {
                 aliases: settings.model_aliases,
                 mode,
             },
+            media: MediaSettings { image_urls: settings.image_urls, ..MediaSettings::default() },
             shutdown_grace: settings.shutdown_grace.0,
             list_models_at_start: true,
         })

@@ -11,6 +11,7 @@ use super::layers::Layers;
 use super::table::{BLANK, Setting, settings};
 use super::values::{BaseUrl, DemoChoice, HostName, OneWord, Origin, Seconds, Value, Whole, Words};
 use crate::logging::{LogFilter, LogFormat};
+use crate::media::ImageUrls;
 use crate::translate::models::Aliases;
 
 settings! {
@@ -67,6 +68,11 @@ settings! {
         total_timeout: Seconds, "COUPLET_TOTAL_TIMEOUT", default = "1800";
         /// Seconds that open answers are given when the server is told to stop.
         shutdown_grace: Seconds, "COUPLET_SHUTDOWN_GRACE", default = "8";
+    }
+    "Images" {
+        /// What to do with images by https: fetch them here, from public addresses only and past all proxies; pass the URL
+        /// on, for Anthropic to fetch; or refuse them. Images as `data:` are always taken.
+        image_urls: ImageUrls, "COUPLET_IMAGE_URLS", default = "fetch";
     }
     "The log" {
         /// What is logged: a level for Couplet itself, and `target=level` for parts of it.

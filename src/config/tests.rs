@@ -86,6 +86,7 @@ fn a_demo_is_for_those_without_a_credential_and_never_uses_the_owner_s() {
 }
 
 #[rstest]
+#[case(&["--image-urls", "maybe"], "Allowed: fetch, pass, refuse.")]
 #[case(&["--demo", "perhaps"], "Allowed: auto, always, never.")]
 #[case(&["--port", "70000"], "PORT cannot be \"70000\" (flag --port). Allowed: a whole number from 0 to 65535.")]
 #[case(&["--port", "-1"], "a whole number")]
@@ -244,6 +245,7 @@ fn values(setting: &Setting) -> [&'static str; 2] {
         "log" => ["warn", "error"],
         "log_format" => ["json", "auto"],
         "demo" => ["always", "never"],
+        "image_urls" => ["pass", "refuse"],
         key if key.ends_with("timeout") || key == "shutdown_grace" => ["7", "7.5"],
         _ => ["first", "second"],
     }

@@ -8,6 +8,8 @@ use axum::http::Uri;
 use secrecy::SecretString;
 use serde_json::json;
 
+use crate::media::ImageUrls;
+
 /// How a kind of value is written in couplet.toml.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
@@ -364,6 +366,8 @@ pub enum DemoChoice {
 }
 
 choices!(DemoChoice { Auto = "auto", Always = "always", Never = "never" });
+
+choices!(ImageUrls { Fetch = "fetch", Pass = "pass", Refuse = "refuse" });
 
 #[cfg(test)]
 mod tests {

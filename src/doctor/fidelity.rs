@@ -5,7 +5,7 @@ use serde_json::json;
 use super::laboratory::{Laboratory, assistant, expect, question, turn_texts, user};
 use super::{Check, Finding};
 use crate::claude::answer::Usage;
-use crate::turn::{AssistantBlock, Effort, Message, Parameters, Turn, UserBlock};
+use crate::turn::{AssistantBlock, Effort, Message, Parameters, ResultBlock, Turn, UserBlock};
 use crate::upstream::Asked;
 
 pub(super) const CHECKS: [Check; 10] = [
@@ -88,7 +88,10 @@ async fn history(lab: &Laboratory) -> Finding {
 async fn tool_history(lab: &Laboratory) -> Finding {
     let input = [("z".to_owned(), json!(1)), ("a".to_owned(), json!(2))].into_iter().collect();
     let call = AssistantBlock::ToolUse { id: "call_1".to_owned(), name: "weather".to_owned(), input };
-    let result = UserBlock::ToolResult { call_id: "call_1".to_owned(), text: "22".to_owned() };
+    let result = UserBlock::ToolResult {
+        call_id: "call_1".to_owned(),
+        content: vec![ResultBlock::Text("22".to_owned())],
+    };
     let history = vec![user("weather?"), Message::Assistant(vec![call])];
     let question = vec![result, UserBlock::Text("[[words 1]]".to_owned())];
     let trial = lab.ask(Turn { history, question, ..question_of_nothing() }).await;

@@ -4,12 +4,13 @@
 //! scripted API and tells in a line what was seen.
 //!
 //! - `laboratory`: the CLI, the scripted API and folders of their own.
-//! - `basics`, `fidelity`, `endings`: the checks.
+//! - `basics`, `fidelity`, `media`, `endings`: the checks.
 
 mod basics;
 mod endings;
 mod fidelity;
 mod laboratory;
+mod media;
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -72,7 +73,8 @@ pub async fn examine(cli: PathBuf, launcher: PathBuf) -> std::io::Result<Report>
     let laboratory = Laboratory::open(cli.clone(), launcher).await?;
     let version = laboratory.version().await?;
     let mut findings = Vec::new();
-    for Check { name, needs, run } in basics::CHECKS.iter().chain(&fidelity::CHECKS).chain(&endings::CHECKS) {
+    let checks = [&basics::CHECKS[..], &fidelity::CHECKS, &media::CHECKS, &endings::CHECKS];
+    for Check { name, needs, run } in checks.into_iter().flatten() {
         let finding = run(&laboratory).await;
         let ok = finding.is_ok();
         let seen = finding.unwrap_or_else(|problem| problem);

@@ -18,7 +18,7 @@ use crate::openai::chat_request::ChatRequest;
 use crate::openai::error::ApiError;
 use crate::openai::parse::Parsed;
 use crate::translate::chat_answer::{ChunkFold, ChunkWriter};
-use crate::translate::{chat_request, failure};
+use crate::translate::{chat_request, failure, media_failure};
 
 /// Names the parameters of a request that were accepted but not honoured as they were.
 const IGNORED: HeaderName = HeaderName::from_static("x-couplet-ignored");
@@ -39,6 +39,7 @@ async fn create(State(app): State<App>, request: Request) -> Result<Response, Ap
     log.asked(&turn.model, stream);
     models::resolve(&app, &mut turn).await?;
     log.resolved(&turn.model, &ignored);
+    let turn = app.media.prepare(turn).await.map_err(|failure| media_failure::api_error(&failure))?;
 
     let id = format!("chatcmpl-{}", Uuid::new_v4().simple());
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();

@@ -31,6 +31,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::claude::Claude;
+use crate::media::Intake;
 use crate::translate::models::Aliases;
 use keys::ApiKeys;
 
@@ -90,6 +91,8 @@ impl Mode {
 pub struct App {
     /// The model.
     pub claude: Claude,
+    /// What makes images and files ready for it.
+    pub media: Intake,
     /// The settings.
     pub http: Arc<HttpSettings>,
 }

@@ -35,7 +35,7 @@ async fn listed(app: &App) -> Result<Vec<Model>, ApiError> {
 ///
 /// # Errors
 /// 404 for a name that is neither an alias nor listed nor a full id; other failures of the listing.
-pub async fn resolve(app: &App, turn: &mut Turn) -> Result<(), ApiError> {
+pub async fn resolve<M>(app: &App, turn: &mut Turn<M>) -> Result<(), ApiError> {
     let name = turn.model.clone();
     models::apply_alias(turn, &app.http.aliases);
     if models::passes_unlisted(&turn.model) {

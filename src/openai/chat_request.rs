@@ -101,6 +101,28 @@ pub struct ContentPart {
     pub text: Option<String>,
     /// The text of a `refusal` part.
     pub refusal: Option<String>,
+    /// The image of an `image_url` part.
+    pub image_url: Option<ImageUrl>,
+    /// The file of a `file` part.
+    pub file: Option<FilePart>,
+}
+
+/// `image_url`. Its `detail` has no meaning to Claude, so it is not read and reported as ignored.
+#[derive(Debug, Deserialize)]
+pub struct ImageUrl {
+    /// A `data:` or `https:` URL.
+    pub url: String,
+}
+
+/// `file`.
+#[derive(Debug, Deserialize)]
+pub struct FilePart {
+    /// The file, as a `data:` URL or as base64.
+    pub file_data: Option<String>,
+    /// The id of an uploaded file.
+    pub file_id: Option<String>,
+    /// The file's name.
+    pub filename: Option<String>,
 }
 
 /// A call of a function in the history.

@@ -5,7 +5,7 @@ use async_openai::types::chat::ReasoningEffort;
 use super::history;
 use crate::openai::chat_request::{ChatRequest, OneOrMany};
 use crate::openai::error::ApiError;
-use crate::turn::{Effort, Parameters, Turn};
+use crate::turn::{Effort, MediaSource, Parameters, Turn};
 
 /// OpenAI's limit on `stop`.
 const MAX_STOP: usize = 4;
@@ -13,8 +13,8 @@ const MAX_STOP: usize = 4;
 /// A translated request.
 #[derive(Debug, PartialEq)]
 pub struct Translated {
-    /// What is asked.
-    pub turn: Turn,
+    /// What is asked, its images and files as they came.
+    pub turn: Turn<MediaSource>,
     /// Parameters that were bent to what Claude takes.
     pub adjusted: Vec<&'static str>,
 }

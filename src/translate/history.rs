@@ -5,15 +5,16 @@ use std::collections::HashSet;
 use async_openai::types::chat::Role;
 use serde_json::{Map, Value};
 
-use crate::openai::chat_request::{ChatMessage, Content, ContentPart, ToolCall};
+use super::content::{self, Part};
+use crate::openai::chat_request::{ChatMessage, ToolCall};
 use crate::openai::error::ApiError;
-use crate::turn::{AssistantBlock, Message, UserBlock, is_blank};
+use crate::turn::{AssistantBlock, MediaSource, Message, ResultBlock, UserBlock};
 
 /// What the messages of a request say.
 pub(super) struct Conversation {
     pub(super) system: String,
-    pub(super) history: Vec<Message>,
-    pub(super) question: Vec<UserBlock>,
+    pub(super) history: Vec<Message<MediaSource>>,
+    pub(super) question: Vec<UserBlock<MediaSource>>,
 }
 
 /// Sorts messages into system prompt, history and question.
@@ -31,16 +32,19 @@ pub(super) fn conversation(messages: Vec<ChatMessage>) -> Result<Conversation, A
     for (index, message) in messages.into_iter().enumerate() {
         let field = format!("messages[{index}]");
         match message.role {
-            Role::System | Role::Developer => system.extend(texts(&field, message.content)?),
+            Role::System | Role::Developer => system.extend(content::texts(&field, message.content)?),
             Role::User => {
                 turns.expect_no_open_calls(&field)?;
-                let texts = without_blanks(texts(&field, message.content)?);
-                if index == last && texts.is_empty() {
+                let parts = content::without_blanks(content::parts(&field, message.content)?);
+                if index == last && parts.is_empty() {
                     let message = "The last message must hold more than white space.";
                     return Err(ApiError::invalid_request(format!("{field}.content"), message)
                         .with_code("invalid_value"));
                 }
-                turns.push_user(texts.into_iter().map(UserBlock::Text));
+                turns.push_user(parts.into_iter().map(|part| match part {
+                    Part::Text(text) => UserBlock::Text(text),
+                    Part::Media(source) => UserBlock::Media(source),
+                }));
             }
             Role::Assistant => {
                 turns.expect_no_open_calls(&field)?;
@@ -72,13 +76,13 @@ pub(super) fn conversation(messages: Vec<ChatMessage>) -> Result<Conversation, A
 /// Turns under construction.
 #[derive(Default)]
 struct Turns {
-    done: Vec<Message>,
+    done: Vec<Message<MediaSource>>,
     /// Calls of the last assistant turn that have no result yet.
     open_calls: HashSet<String>,
 }
 
 impl Turns {
-    fn push_user(&mut self, blocks: impl IntoIterator<Item = UserBlock>) {
+    fn push_user(&mut self, blocks: impl IntoIterator<Item = UserBlock<MediaSource>>) {
         let mut blocks = blocks.into_iter().peekable();
         match self.done.last_mut() {
             Some(Message::User(before)) => before.extend(blocks),
@@ -113,8 +117,10 @@ fn assistant_blocks(
     if message.function_call.is_some_and(|call| !call.is_null()) {
         return Err(not_yet(&format!("{field}.function_call"), "Calls in the form of 'function_call' are"));
     }
-    let texts = texts(field, message.content)?.into_iter().chain(message.refusal).collect();
-    let mut blocks: Vec<_> = without_blanks(texts).into_iter().map(AssistantBlock::Text).collect();
+    let texts = content::texts(field, message.content)?.into_iter().chain(message.refusal);
+    let texts =
+        content::without_blanks(texts.map(Part::Text).collect()).into_iter().filter_map(Part::into_text);
+    let mut blocks: Vec<_> = texts.map(AssistantBlock::Text).collect();
     for (index, call) in message.tool_calls.into_iter().flatten().enumerate() {
         let block = tool_use(&format!("{field}.tool_calls[{index}]"), call)?;
         if let AssistantBlock::ToolUse { id, .. } = &block
@@ -159,7 +165,7 @@ fn tool_result(
     field: &str,
     message: ChatMessage,
     open_calls: &mut HashSet<String>,
-) -> Result<UserBlock, ApiError> {
+) -> Result<UserBlock<MediaSource>, ApiError> {
     let id_field = format!("{field}.tool_call_id");
     let Some(id) = message.tool_call_id else {
         let message = format!("Missing required parameter: '{id_field}'.");
@@ -170,7 +176,12 @@ fn tool_result(
         let message = "A tool message must answer a call of the assistant message before it.";
         return Err(ApiError::invalid_request(id_field, message).with_code("invalid_value"));
     }
-    Ok(UserBlock::ToolResult { call_id, text: texts(field, message.content)?.concat() })
+    let parts = content::joined(content::parts(field, message.content)?);
+    let blocks = parts.into_iter().map(|part| match part {
+        Part::Text(text) => ResultBlock::Text(text),
+        Part::Media(source) => ResultBlock::Media(source),
+    });
+    Ok(UserBlock::ToolResult { call_id, content: blocks.collect() })
 }
 
 /// A call's id as Anthropic's API takes it (`[A-Za-z0-9_-]+`). Ids of other providers may hold more; two that differ
@@ -190,56 +201,6 @@ fn call_id(id: &str) -> String {
     written
 }
 
-/// The texts of a content, a list of one for a plain string.
-fn texts(field: &str, content: Option<Content>) -> Result<Vec<String>, ApiError> {
-    match content {
-        None => Ok(Vec::new()),
-        Some(Content::Text(text)) => Ok(vec![text]),
-        Some(Content::Parts(parts)) => {
-            let part_text = |(index, part)| part_text(&format!("{field}.content[{index}]"), part);
-            parts.into_iter().enumerate().map(part_text).collect()
-        }
-    }
-}
-
-fn part_text(field: &str, part: ContentPart) -> Result<String, ApiError> {
-    let (name, text) = match part.r#type.as_str() {
-        "text" => ("text", part.text),
-        "refusal" => ("refusal", part.refusal),
-        "image_url" | "file" => return Err(not_yet(field, &format!("Parts of type '{}' are", part.r#type))),
-        "input_audio" => {
-            let message = "Claude does not take audio.";
-            return Err(ApiError::invalid_request(field, message).with_code("unsupported_parameter"));
-        }
-        _ => {
-            let field = format!("{field}.type");
-            let message =
-                format!("'{field}' must be one of 'text', 'refusal', 'image_url', 'input_audio', 'file'.");
-            return Err(ApiError::invalid_request(field, message).with_code("invalid_value"));
-        }
-    };
-    text.ok_or_else(|| {
-        let field = format!("{field}.{name}");
-        let message = format!("Missing required parameter: '{field}'.");
-        ApiError::invalid_request(field, message).with_code("missing_required_parameter")
-    })
-}
-
-/// The texts of one message without those of nothing but white space, which Anthropic's API refuses and the CLI drops.
-/// They are not lost: white space between texts goes to the text before it, or else to the one behind it.
-fn without_blanks(texts: Vec<String>) -> Vec<String> {
-    let mut kept: Vec<String> = Vec::with_capacity(texts.len());
-    for text in texts {
-        match kept.last_mut() {
-            Some(before) if is_blank(&text) => before.push_str(&text),
-            Some(before) if is_blank(before) => before.push_str(&text),
-            _ => kept.push(text),
-        }
-    }
-    kept.retain(|text| !is_blank(text));
-    kept
-}
-
 fn not_yet(field: &str, what: &str) -> ApiError {
     let message = format!("{what} not supported by this version of Couplet yet.");
     ApiError::invalid_request(field, message).with_code("unsupported_parameter")
@@ -256,16 +217,23 @@ mod tests {
         conversation(serde_json::from_value(messages).unwrap())
     }
 
-    fn user(texts: &[&str]) -> Message {
+    fn user(texts: &[&str]) -> Message<MediaSource> {
         Message::User(texts.iter().map(|text| UserBlock::Text((*text).to_owned())).collect())
     }
 
-    fn assistant(texts: &[&str]) -> Message {
+    fn assistant(texts: &[&str]) -> Message<MediaSource> {
         Message::Assistant(texts.iter().map(|text| AssistantBlock::Text((*text).to_owned())).collect())
     }
 
-    fn question(texts: &[&str]) -> Vec<UserBlock> {
+    fn question(texts: &[&str]) -> Vec<UserBlock<MediaSource>> {
         texts.iter().map(|text| UserBlock::Text((*text).to_owned())).collect()
+    }
+
+    fn result(call_id: &str, text: &str) -> UserBlock<MediaSource> {
+        UserBlock::ToolResult {
+            call_id: call_id.to_owned(),
+            content: vec![ResultBlock::Text(text.to_owned())],
+        }
     }
 
     #[test]
@@ -293,14 +261,6 @@ mod tests {
         .unwrap();
         assert_eq!(read.history, [user(&["a", "b"]), assistant(&["c", "d"])]);
         assert_eq!(read.question, question(&["e", "f"]));
-    }
-
-    #[rstest]
-    #[case(&["a", "\n", "b"], &["a\n", "b"])]
-    #[case(&[" ", "\n", "b", ""], &[" \nb"])]
-    #[case(&["", "\u{feff}", "\u{85}"], &[])]
-    fn white_space_between_texts_goes_to_its_neighbour(#[case] texts: &[&str], #[case] kept: &[&str]) {
-        assert_eq!(without_blanks(texts.iter().map(|text| (*text).to_owned()).collect()), kept);
     }
 
     #[test]
@@ -335,12 +295,35 @@ mod tests {
         assert!(input.is_empty());
         assert_eq!(
             read.question,
-            [
-                UserBlock::ToolResult { call_id: second.clone(), text: "zwei".to_owned() },
-                UserBlock::ToolResult { call_id: "one".to_owned(), text: "eins".to_owned() },
-                UserBlock::Text("and?".to_owned()),
-            ]
+            [result(second, "zwei"), result("one", "eins"), UserBlock::Text("and?".to_owned()),]
         );
+    }
+
+    #[test]
+    fn images_are_a_question_without_a_word_and_part_of_a_result() {
+        let image = json!({"type": "image_url", "image_url": {"url": "data:,x"}});
+        let read = read(json!([
+            {"role": "user", "content": "a"},
+            {"role": "assistant", "tool_calls": [{"id": "one", "function": {"name": "f"}}]},
+            {"role": "tool", "tool_call_id": "one", "content": [{"type": "text", "text": "see"}, image]},
+            {"role": "assistant", "content": "b"},
+            {"role": "user", "content": [{"type": "text", "text": " "}, image]},
+        ]))
+        .unwrap();
+        let source = |field: &str| MediaSource {
+            field: field.to_owned(),
+            declared: crate::turn::Declared::Image,
+            data: crate::turn::MediaData::Url("data:,x".to_owned()),
+        };
+        let content = vec![
+            ResultBlock::Text("see".to_owned()),
+            ResultBlock::Media(source("messages[2].content[1].image_url.url")),
+        ];
+        assert_eq!(
+            read.history[2],
+            Message::User(vec![UserBlock::ToolResult { call_id: "one".to_owned(), content }])
+        );
+        assert_eq!(read.question, [UserBlock::Media(source("messages[4].content[1].image_url.url"))]);
     }
 
     #[test]
@@ -362,8 +345,10 @@ mod tests {
     #[case(json!([{"role": "user", "content": "a"}, {"role": "user", "content": ""}]), "messages[1].content")]
     #[case(json!([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]), "messages[1].role")]
     #[case(json!([{"role": "user", "content": [{"type": "text"}]}]), "messages[0].content[0].text")]
-    #[case(json!([{"role": "user", "content": [{"type": "image_url"}]}]), "messages[0].content[0]")]
-    #[case(json!([{"role": "user", "content": [{"type": "input_audio"}]}]), "messages[0].content[0]")]
+    #[case(json!([{"role": "user", "content": [{"type": "image_url"}]}]), "messages[0].content[0].image_url")]
+    #[case(json!([{"role": "user", "content": [{"type": "input_audio"}]}]), "messages[0].content[0].input_audio")]
+    #[case(json!([{"role": "assistant", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]), "messages[0].content[0]")]
+    #[case(json!([{"role": "system", "content": [{"type": "file", "file": {"file_data": "eA=="}}]}]), "messages[0].content[0]")]
     #[case(json!([{"role": "user", "content": [{"type": "hologram"}]}]), "messages[0].content[0].type")]
     #[case(json!([{"role": "tool", "content": "x"}]), "messages[0].tool_call_id")]
     #[case(json!([{"role": "tool", "tool_call_id": "a", "content": "x"}]), "messages[0].tool_call_id")]

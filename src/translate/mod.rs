@@ -3,10 +3,13 @@
 //! - [`chat_request`]: a chat completion request → a [`Turn`](crate::turn::Turn).
 //! - [`chat_answer`]: events of an answer → chat chunks, and their fold into one answer.
 //! - [`failure`]: the one table that turns a failed turn into an error of the API.
+//! - [`media_failure`]: the same for images and files that cannot go to the model.
 //! - [`models`]: the CLI's list of models → OpenAI's, and which model a name means.
 
 pub mod chat_answer;
 pub mod chat_request;
+mod content;
 pub mod failure;
 mod history;
+pub mod media_failure;
 pub mod models;

@@ -30,7 +30,7 @@ impl Alias {
 
 /// Makes of a turn for an alias the turn for its model: with its system prompt before the client's, and its effort if the
 /// client named none. A turn for anything else stays as it is.
-pub fn apply_alias(turn: &mut Turn, aliases: &Aliases) {
+pub fn apply_alias<M>(turn: &mut Turn<M>, aliases: &Aliases) {
     let Some(alias) = aliases.get(&turn.model) else { return };
     turn.model.clone_from(&alias.model);
     turn.parameters.effort = turn.parameters.effort.or(alias.effort);

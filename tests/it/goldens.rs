@@ -1,6 +1,6 @@
 //! Recordings through the readers and writers, and requests of real clients through to the frames.
 //!
-//! Pure: no process, no clock. What a client reads is compared with the snapshots in `tests/it/snapshots`.
+//! No process, no clock, no network. What a client reads is compared with the snapshots in `tests/it/snapshots`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,12 @@ use couplet::claude::failure::TurnFailure;
 use couplet::claude::frame_in;
 use couplet::claude::frame_out;
 use couplet::claude::line_reader::LineReader;
+use couplet::media::{ImageUrls, Intake, MediaSettings};
 use couplet::openai::chat_request::ChatRequest;
+use couplet::openai::error::ApiError;
 use couplet::openai::parse::parse;
 use couplet::translate::chat_answer::{ChunkFold, ChunkWriter};
-use couplet::translate::{chat_request, failure};
+use couplet::translate::{chat_request, failure, media_failure};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::io::BufReader;
@@ -127,26 +129,29 @@ proptest! {
     }
 }
 
-#[test]
-fn each_client_s_request_becomes_the_frames_it_should() {
+#[tokio::test]
+async fn each_client_s_request_becomes_the_frames_it_should() {
+    let settings = MediaSettings { image_urls: ImageUrls::Pass, ..MediaSettings::default() };
+    let intake = Intake::new(settings).expect("an intake");
     let requests = files("tests/clients", "json");
     assert!(requests.len() >= 12);
     for request in requests {
         let body = fs::read(&request).expect("a request");
-        let written = match parse::<ChatRequest>(&body) {
-            Err(error) => format!("{} {}", error.status.as_u16(), json!(error.body())),
-            Ok(parsed) => match chat_request::turn(parsed.request) {
-                Err(error) => format!("{} {}", error.status.as_u16(), json!(error.body())),
-                Ok(translated) => {
-                    let mut lines = Vec::new();
-                    for frame in frame_in::of_turn(&translated.turn) {
-                        frame.write_to(&mut lines).expect("JSON");
-                    }
-                    let frames = String::from_utf8(lines).expect("UTF-8");
-                    format!("{frames}ignored: {:?}, adjusted: {:?}", parsed.ignored, translated.adjusted)
-                }
-            },
-        };
+        let written = frames_of(&body, &intake).await;
+        let refused = |error: ApiError| format!("{} {}", error.status.as_u16(), json!(error.body()));
+        let written = written.unwrap_or_else(refused);
         insta::assert_snapshot!(format!("client-{}", name(&request)), written);
     }
+}
+
+async fn frames_of(body: &[u8], intake: &Intake) -> Result<String, ApiError> {
+    let parsed = parse::<ChatRequest>(body)?;
+    let translated = chat_request::turn(parsed.request)?;
+    let turn = intake.prepare(translated.turn).await.map_err(|failure| media_failure::api_error(&failure))?;
+    let mut lines = Vec::new();
+    for frame in frame_in::of_turn(&turn) {
+        frame.write_to(&mut lines).expect("JSON");
+    }
+    let frames = String::from_utf8(lines).expect("UTF-8");
+    Ok(format!("{frames}ignored: {:?}, adjusted: {:?}", parsed.ignored, translated.adjusted))
 }

@@ -1,4 +1,6 @@
 //! The HTTP side, as far as no model is needed.
 
 mod entrance;
+mod image_urls;
+mod media;
 mod requests;

@@ -5,6 +5,7 @@ mod doctor;
 mod errors;
 mod history;
 mod leaving;
+mod media;
 mod prompts;
 
 use std::time::Duration;

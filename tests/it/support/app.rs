@@ -11,6 +11,7 @@ use couplet::claude::supply::{CliProgram, ProcessSettings};
 use couplet::config::Config;
 use couplet::http::HttpSettings;
 use couplet::http::keys::ApiKeys;
+use couplet::media::MediaSettings;
 use couplet::upstream::Upstream;
 use eventsource_stream::Eventsource;
 use futures_util::StreamExt;
@@ -69,6 +70,7 @@ impl Builder {
                 queue_size: 64,
             },
             http: HttpSettings::default(),
+            media: MediaSettings::default(),
             shutdown_grace: Duration::from_secs(2),
             list_models_at_start: false,
         };

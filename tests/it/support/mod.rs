@@ -7,6 +7,8 @@ pub mod couplet_process;
 #[cfg(target_os = "linux")]
 pub mod fake_cli;
 pub mod hostile_prompts;
+pub mod media;
+pub mod outside;
 pub mod python;
 pub mod real_cli;
 pub mod server;
