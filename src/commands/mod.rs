@@ -3,6 +3,7 @@
 mod config;
 mod doctor;
 mod healthcheck;
+mod login;
 mod record;
 mod serve;
 mod upstream;
@@ -38,6 +39,9 @@ enum Command {
     Doctor(doctor::DoctorArguments),
     /// Ask a running server whether it is ready: exit status 0 or 1. For containers and process managers.
     Healthcheck(healthcheck::HealthcheckArguments),
+    /// Get a token with `claude setup-token` and keep it for the server, in a file only you can read. A token can be given
+    /// on stdin as well.
+    Login,
     /// Record dialogues with the installed Claude Code CLI for the tests of Couplet itself.
     #[command(hide = true)]
     Record(record::RecordArguments),
@@ -55,6 +59,7 @@ impl Arguments {
             Some(Command::Config(arguments)) => config::run(&arguments),
             Some(Command::Doctor(arguments)) => doctor::run(arguments),
             Some(Command::Healthcheck(arguments)) => healthcheck::run(&arguments),
+            Some(Command::Login) => login::run(),
             Some(Command::Record(arguments)) => record::run(arguments),
             Some(Command::Upstream(arguments)) => upstream::run(&arguments),
         }

@@ -21,6 +21,8 @@ mod http;
 #[cfg(test)]
 mod log;
 #[cfg(test)]
+mod login;
+#[cfg(test)]
 mod python;
 #[cfg(test)]
 mod real_cli;
