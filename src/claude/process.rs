@@ -147,6 +147,14 @@ pub async fn output_of(program: &std::path::Path, arguments: &[&str]) -> io::Res
     Ok(String::from_utf8_lossy(&said).into_owned())
 }
 
+/// Runs `program` with `arguments` in the user's own terminal and environment, and waits for its end.
+///
+/// # Errors
+/// When it cannot be started.
+pub async fn run_in_terminal(program: &std::path::Path, arguments: &[&str]) -> io::Result<ExitStatus> {
+    Command::new(program).args(arguments).status().await
+}
+
 /// A running CLI. Dropped, it takes its whole process group with it.
 #[derive(Debug)]
 pub struct CliProcess {

@@ -2,6 +2,8 @@
 
 mod config;
 mod doctor;
+mod healthcheck;
+mod login;
 mod record;
 mod serve;
 mod upstream;
@@ -35,6 +37,11 @@ enum Command {
     /// Check whether the installed Claude Code CLI still behaves as Couplet needs it. It is run against a scripted API: no
     /// account is used.
     Doctor(doctor::DoctorArguments),
+    /// Ask a running server whether it is ready: exit status 0 or 1. For containers and process managers.
+    Healthcheck(healthcheck::HealthcheckArguments),
+    /// Get a token with `claude setup-token` and keep it for the server, in a file only you can read. A token can be given
+    /// on stdin as well.
+    Login,
     /// Record dialogues with the installed Claude Code CLI for the tests of Couplet itself.
     #[command(hide = true)]
     Record(record::RecordArguments),
@@ -51,6 +58,8 @@ impl Arguments {
             Some(Command::Serve(arguments)) => serve::run(&arguments),
             Some(Command::Config(arguments)) => config::run(&arguments),
             Some(Command::Doctor(arguments)) => doctor::run(arguments),
+            Some(Command::Healthcheck(arguments)) => healthcheck::run(&arguments),
+            Some(Command::Login) => login::run(),
             Some(Command::Record(arguments)) => record::run(arguments),
             Some(Command::Upstream(arguments)) => upstream::run(&arguments),
         }

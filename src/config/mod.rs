@@ -14,6 +14,7 @@ pub mod docs;
 pub mod effective;
 pub mod env_file;
 pub mod flags;
+pub mod kept_token;
 pub mod layers;
 pub mod nearest;
 pub mod secrets;
@@ -107,7 +108,10 @@ impl Config {
         let token = settings.claude_code_oauth_token.map(|token| Credential::OauthToken(token.0));
         let key = || settings.anthropic_api_key.map(|key| Credential::ApiKey(key.0));
         let login = || settings.claude_config_dir.map(Credential::ConfigDir);
-        let configured = token.or_else(key).or_else(login).filter(|_| settings.demo != DemoChoice::Always);
+        let state_dir = state_dir(settings.state_dir, around)?;
+        let kept = kept_token::read(&state_dir).map_err(ConfigError)?.map(Credential::OauthToken);
+        let configured =
+            token.or_else(key).or_else(login).or(kept).filter(|_| settings.demo != DemoChoice::Always);
         let cli = settings.claude_cli_path.or_else(|| find_cli(around));
         let (mode, credential, program) = match configured {
             Some(credential) => (Mode::Live, credential, CliProgram::Installed(cli.ok_or_else(no_cli)?)),
@@ -118,9 +122,6 @@ impl Config {
                 (Mode::Demo, demo_credential(), cli.map_or(stand_in, CliProgram::Installed))
             }
         };
-        let state_dir = settings.state_dir.map_or_else(|| default_state_dir(around), Ok)?;
-        let state_dir = std::path::absolute(&state_dir)
-            .map_err(|error| ConfigError(format!("COUPLET_STATE_DIR cannot be used: {error}.")))?;
         let passed_through = PASSED_THROUGH
             .iter()
             .filter_map(|name| around.variable(name).map(|value| (OsString::from(name), value.to_owned())))
@@ -166,9 +167,9 @@ fn demo_credential() -> Credential {
 
 fn no_credential() -> ConfigError {
     ConfigError(
-        "No sign-in to Claude is configured. Run `claude setup-token` and set its output as CLAUDE_CODE_OAUTH_TOKEN (or \
-         put it into a file and name that in CLAUDE_CODE_OAUTH_TOKEN_FILE); ANTHROPIC_API_KEY, or \
-         COUPLET_CLAUDE_CONFIG_DIR for a login the CLI keeps, will do too."
+        "No sign-in to Claude is configured. Run `couplet login`; or run `claude setup-token` and set its output as \
+         CLAUDE_CODE_OAUTH_TOKEN (or put it into a file and name that in CLAUDE_CODE_OAUTH_TOKEN_FILE). ANTHROPIC_API_KEY, \
+         or COUPLET_CLAUDE_CONFIG_DIR for a login the CLI keeps, will do too."
             .to_owned(),
     )
 }
@@ -195,6 +196,16 @@ pub fn find_cli(around: &Surroundings) -> Option<PathBuf> {
 fn is_executable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+}
+
+/// The folder for what the CLI keeps: the configured one, or that of the user.
+///
+/// # Errors
+/// When there is no place for it.
+pub fn state_dir(configured: Option<PathBuf>, around: &Surroundings) -> Result<PathBuf, ConfigError> {
+    let folder = configured.map_or_else(|| default_state_dir(around), Ok)?;
+    std::path::absolute(&folder)
+        .map_err(|error| ConfigError(format!("COUPLET_STATE_DIR cannot be used: {error}.")))
 }
 
 fn default_state_dir(around: &Surroundings) -> Result<PathBuf, ConfigError> {

@@ -22,7 +22,7 @@ settings! {
         anthropic_api_key: Option<OneWord>, "ANTHROPIC_API_KEY", unset = "the next sign-in is used";
         /// A configuration folder with a login that the CLI keeps by itself.
         claude_config_dir: Option<PathBuf>, "COUPLET_CLAUDE_CONFIG_DIR",
-            unset = "there is no sign-in: see `COUPLET_DEMO`", example = "/home/ann/.claude";
+            unset = "the token that `couplet login` keeps; without one see `COUPLET_DEMO`", example = "/home/ann/.claude";
     }
     "The Claude Code CLI" {
         /// The program.

@@ -24,7 +24,7 @@ async fn ask(server: &Server, body: &Value) -> Streamed {
 
 #[tokio::test]
 async fn it_says_that_it_is_a_demo_everywhere() {
-    let mut server = demo(&[]).await;
+    let server = demo(&[]).await;
     let health: Value =
         reqwest::get(format!("{}/health", server.url)).await.expect("up").json().await.expect("JSON");
     assert_eq!((&health["status"], &health["mode"]), (&json!("ok"), &json!("demo")), "{health}");
@@ -45,18 +45,17 @@ async fn always_is_a_demo_even_with_a_sign_in_and_never_is_none_without() {
     let health: Value =
         reqwest::get(format!("{}/health", server.url)).await.expect("up").json().await.expect("JSON");
     assert_eq!(health["mode"], "demo");
-    let refused = Server::refused(&[("COUPLET_DEMO", "never"), ("PATH", "/nowhere")]).await;
+    let refused = Server::refused(&[("COUPLET_DEMO", "never"), ("PATH", "/nowhere")]);
     assert!(refused.contains("claude setup-token"), "{refused}");
 }
 
 #[tokio::test]
 async fn a_sign_in_without_a_usable_cli_is_no_demo() {
-    let refused =
-        Server::refused(&[("CLAUDE_CODE_OAUTH_TOKEN", "sk-ant-canary"), ("PATH", "/nowhere")]).await;
+    let refused = Server::refused(&[("CLAUDE_CODE_OAUTH_TOKEN", "sk-ant-canary"), ("PATH", "/nowhere")]);
     assert!(refused.contains("npm install") && !refused.contains("canary"), "{refused}");
     let broken =
         [("CLAUDE_CODE_OAUTH_TOKEN", "sk-ant-canary"), ("CLAUDE_CLI_PATH", "/bin/false"), ("PATH", "/bin")];
-    let refused = Server::refused(&broken).await;
+    let refused = Server::refused(&broken);
     assert!(refused.contains("CLAUDE_CLI_PATH") && refused.contains("/bin/false"), "{refused}");
 }
 

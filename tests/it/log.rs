@@ -70,7 +70,7 @@ async fn each_request_has_one_line_of_json_with_its_id_and_outcome() {
         ("COUPLET_LOG", "debug"),
         ("COUPLET_MODEL_ALIASES", "gpt-4o=sonnet@low"),
     ];
-    let mut server = start(&variables).await;
+    let server = start(&variables).await;
     ask_around(&server).await;
     let log = server.stop().await;
     let lines: Vec<Value> = log
@@ -137,7 +137,7 @@ async fn nothing_that_was_said_and_no_secret_is_logged_at_any_level(
         ("CLAUDE_CODE_OAUTH_TOKEN", "token-canary"),
         ("NO_COLOR", ""),
     ];
-    let mut server = start(&variables).await;
+    let server = start(&variables).await;
     let read = ask_around(&server).await;
     assert!(read.contains(SAID), "the answers say it: {read}");
     let log = server.stop().await;
@@ -148,7 +148,7 @@ async fn nothing_that_was_said_and_no_secret_is_logged_at_any_level(
 
 #[tokio::test]
 async fn a_client_that_leaves_shows_in_the_line_of_its_request() {
-    let mut server = start(&[("COUPLET_LOG_FORMAT", "json")]).await;
+    let server = start(&[("COUPLET_LOG_FORMAT", "json")]).await;
     let body = json!({"model": "sonnet", "stream": true,
         "messages": [{"role": "user", "content": "[[words 1000]][[slow 0.1]]"}]});
     let streaming = request(&server, Method::POST, CHAT, "left").bearer_auth(KEY).json(&body);
@@ -180,7 +180,7 @@ async fn a_client_that_leaves_shows_in_the_line_of_its_request() {
 #[case::with_white_space("a b".to_owned())]
 #[tokio::test]
 async fn an_id_that_is_not_short_and_visible_is_replaced_in_answer_and_log(#[case] id: String) {
-    let mut server = start(&[]).await;
+    let server = start(&[]).await;
     let response = send(request(&server, Method::GET, "/v1/models", &id).bearer_auth(KEY)).await;
     let made = response.headers()["x-request-id"].to_str().expect("text").to_owned();
     assert_eq!(made.len(), 36);

@@ -15,9 +15,13 @@ mod faults;
 #[cfg(test)]
 mod goldens;
 #[cfg(test)]
+mod healthcheck;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod log;
+#[cfg(test)]
+mod login;
 #[cfg(test)]
 mod python;
 #[cfg(test)]

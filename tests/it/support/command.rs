@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
@@ -45,7 +45,7 @@ pub fn run(
     limit: Duration,
 ) -> io::Result<Ended> {
     let mut command = Command::new(program);
-    command.args(arguments).envs(environment.iter().copied());
+    command.args(arguments).envs(environment.iter().copied()).stdin(Stdio::null());
     if let Some(folder) = folder {
         command.current_dir(folder);
     }
@@ -60,7 +60,7 @@ pub fn run_with_only(
     limit: Duration,
 ) -> io::Result<Ended> {
     let mut command = Command::new(program);
-    command.args(arguments).env_clear().envs(environment.iter().copied());
+    command.args(arguments).env_clear().envs(environment.iter().copied()).stdin(Stdio::null());
     wait(command, limit)
 }
 
@@ -125,10 +125,26 @@ impl Drop for Running {
     }
 }
 
+/// As [`run_with_only`], with that text on its stdin.
+pub fn run_with_stdin(
+    program: &Path,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    text: &str,
+    limit: Duration,
+) -> io::Result<Ended> {
+    let mut stdin = tempfile::tempfile()?;
+    stdin.write_all(text.as_bytes())?;
+    stdin.rewind()?;
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().envs(environment.iter().copied()).stdin(stdin);
+    wait(command, limit)
+}
+
 fn wait(mut command: Command, limit: Duration) -> io::Result<Ended> {
     // Files instead of pipes: a child of the child that keeps them open cannot make us wait.
     let (stdout, stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
-    command.stdin(Stdio::null()).stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
+    command.stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
     let program = command.get_program().to_string_lossy().into_owned();
     let mut child = command.spawn()?;
     let started = Instant::now();
