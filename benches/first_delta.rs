@@ -20,10 +20,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use couplet::claude::command_line::CliProgram;
 use couplet::claude::command_line::{CommandLine, Folders, chat_process};
 use couplet::claude::features::CliFeatures;
 use couplet::claude::frame_in::{ControlRequest, FrameIn, flag_settings};
-use couplet::claude::supply::CliProgram;
 use couplet::turn::{Parameters, UserBlock};
 use couplet::upstream::{Reply, Upstream};
 

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use crate::claude::command_line::CliProgram;
 use crate::claude::credential::Credential;
 use crate::claude::frame_in::{self, ControlRequest, FrameIn};
 use crate::claude::process::CliProcess;
-use crate::claude::supply::{CliProgram, ProcessSettings, ProcessSupply};
+use crate::claude::supply::{ProcessSettings, ProcessSupply};
 use crate::turn::{AssistantBlock, Effort, Message, Parameters, ResultBlock, Turn, UserBlock};
 use crate::upstream::Upstream;
 

@@ -3,10 +3,9 @@
 //! Each switch is there for a reason that was measured on the real CLI; `tests/it/real_cli` proves those that matter.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::features::CliFeatures;
-use super::supply::CliProgram;
 
 /// How often the CLI repeats a failed request by itself. Its default of 10 attempts is far too long for an HTTP client,
 /// and an answer that has begun cannot be repeated; one repeat is cheaper than a new process.
@@ -25,6 +24,39 @@ pub struct Folders {
     pub config: PathBuf,
     /// The working directory: the same neutral, empty one for every process, because its name reaches the model.
     pub work: PathBuf,
+}
+
+/// What is started as the CLI.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CliProgram {
+    /// The real one.
+    Installed(PathBuf),
+    /// A program with a subcommand that speaks the CLI's frames.
+    StandIn {
+        /// The program: this one.
+        path: PathBuf,
+        /// The subcommand.
+        subcommand: &'static str,
+    },
+}
+
+impl CliProgram {
+    /// The program's path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Installed(path) | Self::StandIn { path, .. } => path,
+        }
+    }
+
+    /// What comes before the CLI's own arguments.
+    #[must_use]
+    pub fn subcommand(&self) -> Option<&'static str> {
+        match self {
+            Self::Installed(_) => None,
+            Self::StandIn { subcommand, .. } => Some(subcommand),
+        }
+    }
 }
 
 /// A process to start.

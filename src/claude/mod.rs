@@ -77,7 +77,10 @@ struct Inner {
     /// One listing of models at a time.
     listing: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
+    /// Ends open answers.
     stop: CancellationToken,
+    /// Takes no more questions, and ends what nobody waits for.
+    drain: CancellationToken,
 }
 
 #[derive(Debug, Clone)]
@@ -119,6 +122,7 @@ impl Claude {
             listing: tokio::sync::Mutex::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
+            drain: CancellationToken::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -173,13 +177,14 @@ impl Claude {
     pub fn list_models_soon(&self) {
         let claude = self.clone();
         self.inner.tasks.spawn(async move {
-            let stop = claude.inner.stop.clone();
+            let drain = claude.inner.drain.clone();
             tokio::select! {
                 listed = claude.models() => match listed {
                     Ok(models) => tracing::info!(models = models.len(), "the Claude Code CLI is ready"),
                     Err(failure) => tracing::error!(%failure, "the Claude Code CLI does not work"),
                 },
-                () = stop.cancelled() => {}
+                // Nobody waits for it, so it must not hold up the end.
+                () = drain.cancelled() => {}
             }
         });
     }
@@ -212,6 +217,7 @@ impl Claude {
 
     /// Takes no more questions, gives open answers `grace` to end, then ends them with an error. No process is left.
     pub async fn shut_down(&self, grace: Duration) {
+        self.inner.drain.cancel();
         self.inner.tasks.close();
         if tokio::time::timeout(grace, self.inner.tasks.wait()).await.is_err() {
             self.inner.stop.cancel();

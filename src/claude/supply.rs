@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::sync::{OnceCell, Semaphore};
 
-use super::command_line::{self, CommandLine, Folders};
+use super::command_line::{self, CliProgram, CommandLine, Folders};
 use super::credential::Credential;
 use super::failure::TurnFailure;
 use super::features::{self, CliFeatures};
@@ -31,38 +31,7 @@ pub struct ProcessSettings {
     pub passed_through: Vec<(OsString, OsString)>,
 }
 
-/// What is started as the CLI.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CliProgram {
-    /// The real one.
-    Installed(PathBuf),
-    /// A program with a subcommand that speaks the CLI's frames.
-    StandIn {
-        /// The program: this one.
-        path: PathBuf,
-        /// The subcommand.
-        subcommand: &'static str,
-    },
-}
-
 impl CliProgram {
-    /// The program's path.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        match self {
-            Self::Installed(path) | Self::StandIn { path, .. } => path,
-        }
-    }
-
-    /// What comes before the CLI's own arguments.
-    #[must_use]
-    pub fn subcommand(&self) -> Option<&'static str> {
-        match self {
-            Self::Installed(_) => None,
-            Self::StandIn { subcommand, .. } => Some(subcommand),
-        }
-    }
-
     /// What it says to one argument, such as `--version`.
     ///
     /// # Errors

@@ -30,11 +30,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::claude::ClaudeSettings;
+use crate::claude::command_line::CliProgram;
 use crate::claude::command_line::PASSED_THROUGH;
 use crate::claude::conversation::Deadlines;
 use crate::claude::credential::Credential;
 use crate::claude::process::own_program;
-use crate::claude::supply::{CliProgram, ProcessSettings};
+use crate::claude::supply::ProcessSettings;
 use crate::http::keys::ApiKeys;
 use crate::http::{HttpSettings, Mode};
 use crate::media::MediaSettings;

@@ -9,10 +9,11 @@ use tempfile::TempDir;
 
 use super::Finding;
 use crate::claude::answer::{AnswerEnd, AnswerEvent};
+use crate::claude::command_line::CliProgram;
 use crate::claude::conversation::Deadlines;
 use crate::claude::credential::Credential;
 use crate::claude::failure::TurnFailure;
-use crate::claude::supply::{CliProgram, ProcessSettings, ProcessSupply};
+use crate::claude::supply::{ProcessSettings, ProcessSupply};
 use crate::claude::{Claude, ClaudeSettings};
 use crate::turn::{AssistantBlock, Message, Parameters, Turn, UserBlock};
 use crate::upstream::{Asked, Received, Upstream};

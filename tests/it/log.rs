@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use couplet::claude::supply::CliProgram;
+use couplet::claude::command_line::CliProgram;
 use couplet::translate::models::{Alias, Aliases};
 use couplet::turn::Effort;
 use reqwest::{Method, RequestBuilder, Response};

@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::Duration;
 
-use couplet::claude::supply::CliProgram;
+use couplet::claude::command_line::CliProgram;
 use futures_util::future::join_all;
 use rstest::rstest;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};

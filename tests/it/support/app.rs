@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use couplet::claude::ClaudeSettings;
+use couplet::claude::command_line::CliProgram;
 use couplet::claude::conversation::Deadlines;
 use couplet::claude::credential::Credential;
-use couplet::claude::supply::{CliProgram, ProcessSettings};
+use couplet::claude::supply::ProcessSettings;
 use couplet::config::Config;
 use couplet::http::HttpSettings;
 use couplet::http::keys::ApiKeys;
