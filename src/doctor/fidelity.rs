@@ -94,7 +94,7 @@ async fn tool_history(lab: &Laboratory) -> Finding {
     };
     let history = vec![user("weather?"), Message::Assistant(vec![call])];
     let question = vec![result, UserBlock::Text("[[words 1]]".to_owned())];
-    let trial = lab.ask(Turn { history, question, ..question_of_nothing() }).await;
+    let trial = lab.ask(Turn { history, question, ..super::laboratory::question("") }).await;
     let asked = trial.request()?;
     let turns: Vec<_> = asked.turns().collect();
     let call = turns.get(1).map(|turn| turn["content"][0].to_string()).unwrap_or_default();
@@ -102,10 +102,6 @@ async fn tool_history(lab: &Laboratory) -> Finding {
     expect("call", &call.as_str(), &expected)?;
     expect("result", &turns.get(2).map(|turn| turn["content"][0]["content"].clone()), &Some(json!("22")))?;
     Ok("under their own ids".to_owned())
-}
-
-fn question_of_nothing() -> Turn {
-    question("")
 }
 
 async fn commands(lab: &Laboratory) -> Finding {

@@ -59,9 +59,7 @@ pub fn run_with_only(
     environment: &[(&str, &str)],
     limit: Duration,
 ) -> io::Result<Ended> {
-    let mut command = Command::new(program);
-    command.args(arguments).env_clear().envs(environment.iter().copied()).stdin(Stdio::null());
-    wait(command, limit)
+    wait(with_only(program, arguments, environment), limit)
 }
 
 /// As [`run_with_only`], in `folder`.
@@ -72,8 +70,8 @@ pub fn run_in(
     environment: &[(&str, &str)],
     limit: Duration,
 ) -> io::Result<Ended> {
-    let mut command = Command::new(program);
-    command.args(arguments).env_clear().envs(environment.iter().copied()).current_dir(folder);
+    let mut command = with_only(program, arguments, environment);
+    command.current_dir(folder);
     wait(command, limit)
 }
 
@@ -136,9 +134,16 @@ pub fn run_with_stdin(
     let mut stdin = tempfile::tempfile()?;
     stdin.write_all(text.as_bytes())?;
     stdin.rewind()?;
-    let mut command = Command::new(program);
-    command.args(arguments).env_clear().envs(environment.iter().copied()).stdin(stdin);
+    let mut command = with_only(program, arguments, environment);
+    command.stdin(stdin);
     wait(command, limit)
+}
+
+/// The program with nothing on its stdin and `environment` alone.
+fn with_only(program: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().envs(environment.iter().copied()).stdin(Stdio::null());
+    command
 }
 
 fn wait(mut command: Command, limit: Duration) -> io::Result<Ended> {
