@@ -90,6 +90,7 @@ fn turn(question: &str) -> Turn {
         system: "You are terse.".to_owned(),
         history: Vec::new(),
         question: vec![UserBlock::Text(question.to_owned())],
+        tools: Vec::new(),
         parameters: Parameters { stop: vec!["END".to_owned()], ..Parameters::default() },
     }
 }
@@ -121,6 +122,7 @@ fn parameters() -> Turn {
         temperature: Some(0.2),
         top_p: Some(0.9),
         effort: Some(Effort::Off),
+        ..Parameters::default()
     };
     Turn { parameters, ..turn("[[words 3]]") }
 }

@@ -17,8 +17,21 @@ pub struct Turn<M = Media> {
     pub history: Vec<Message<M>>,
     /// The question: the blocks of the last user turn, at least one.
     pub question: Vec<UserBlock<M>>,
+    /// What the model may call, in the client's order.
+    pub tools: Vec<Tool>,
     /// How the model should answer.
     pub parameters: Parameters,
+}
+
+/// Something the model may call. The client runs it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tool {
+    /// Its name, of letters, digits, `_` and `-`.
+    pub name: String,
+    /// What it does; empty where the client did not say.
+    pub description: String,
+    /// The JSON Schema of its arguments, as the client wrote it.
+    pub schema: Map<String, Value>,
 }
 
 /// One turn of the history.
@@ -154,6 +167,7 @@ impl<M> Turn<M> {
             system: self.system,
             history: history.collect(),
             question: map_blocks(self.question, make),
+            tools: self.tools,
             parameters: self.parameters,
         }
     }
@@ -213,6 +227,30 @@ pub struct Parameters {
     pub top_p: Option<f64>,
     /// How hard the model thinks.
     pub effort: Option<Effort>,
+    /// Whether it may call tools.
+    pub tool_choice: ToolChoice,
+    /// How many it may call in one answer.
+    pub calls: CallsPerAnswer,
+}
+
+/// Whether the model may call tools.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ToolChoice {
+    /// As it sees fit.
+    #[default]
+    Auto,
+    /// It may not, though it sees them.
+    None,
+}
+
+/// How many tools the model may call in one answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CallsPerAnswer {
+    /// As many as it likes.
+    #[default]
+    Any,
+    /// One at most.
+    One,
 }
 
 /// How hard the model thinks.

@@ -17,6 +17,15 @@ pub enum AnswerEvent {
     Text(String),
     /// A piece of the summary of the model's thinking.
     Reasoning(String),
+    /// A call of a tool begins. Its arguments follow, before anything else does.
+    ToolCall {
+        /// The call's id, the model's own.
+        id: String,
+        /// The tool's name.
+        name: String,
+    },
+    /// A piece of the JSON of the arguments of the call that began last, never empty. A call has at least one: `{}`.
+    ToolArguments(String),
     /// The model ended; nothing follows.
     Ended(AnswerEnd),
 }
@@ -37,6 +46,8 @@ pub enum StopReason {
     EndTurn,
     /// It wrote one of the stop sequences.
     StopSequence,
+    /// It called tools.
+    ToolUse,
     /// It paused a long turn; the CLI takes that for an end.
     PauseTurn,
     /// It used up the tokens allowed for the answer.
@@ -311,6 +322,7 @@ impl From<&str> for StopReason {
         match reason {
             "end_turn" => Self::EndTurn,
             "stop_sequence" => Self::StopSequence,
+            "tool_use" => Self::ToolUse,
             "pause_turn" => Self::PauseTurn,
             "max_tokens" => Self::MaxTokens,
             "model_context_window_exceeded" => Self::ContextWindow,

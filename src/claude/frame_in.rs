@@ -418,7 +418,7 @@ mod tests {
     #[case(Parameters::default(), json!({"model": "opus"}))]
     #[case(Parameters { effort: Some(Effort::Off), ..Parameters::default() }, json!({"model": "opus", "effortLevel": "low"}))]
     #[case(
-        Parameters { max_tokens: Some(9), stop: vec!["a\"b".into()], temperature: Some(0.5), top_p: Some(1.0), effort: Some(Effort::Max) },
+        Parameters { max_tokens: Some(9), stop: vec!["a\"b".into()], temperature: Some(0.5), top_p: Some(1.0), effort: Some(Effort::Max), ..Parameters::default() },
         json!({"model": "opus", "env": {"CLAUDE_CODE_EXTRA_BODY": r#"{"temperature":0.5,"top_p":1.0,"stop_sequences":["a\"b"]}"#,
             "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "9"}, "effortLevel": "max"})
     )]

@@ -164,6 +164,7 @@ async fn parameters(lab: &Laboratory) -> Finding {
         temperature: Some(0.25),
         top_p: Some(0.5),
         effort: Some(Effort::High),
+        ..Parameters::default()
     };
     let trial = lab.ask(Turn { parameters, ..question("[[words 1]]") }).await;
     let asked = trial.request()?;

@@ -124,6 +124,7 @@ impl Laboratory {
                 Ok(AnswerEvent::Started { .. }) => {}
                 Ok(AnswerEvent::Text(text)) => trial.texts.push(text),
                 Ok(AnswerEvent::Reasoning(text)) => trial.reasoning.push_str(&text),
+                Ok(AnswerEvent::ToolCall { .. } | AnswerEvent::ToolArguments(_)) => {}
                 Ok(AnswerEvent::Ended(end)) => break Ok(end),
                 Err(failure) => break Err(failure),
             }
@@ -184,6 +185,7 @@ pub fn question(text: &str) -> Turn {
         system: String::new(),
         history: Vec::new(),
         question: vec![UserBlock::Text(text.to_owned())],
+        tools: Vec::new(),
         parameters: Parameters::default(),
     }
 }

@@ -164,7 +164,9 @@ impl RequestLog {
         let begun = line.begun;
         let chat = line.chat.get_or_insert_default();
         match event {
-            AnswerEvent::Text(_) | AnswerEvent::Reasoning(_) if chat.first_delta.is_none() => {
+            AnswerEvent::Text(_) | AnswerEvent::Reasoning(_) | AnswerEvent::ToolCall { .. }
+                if chat.first_delta.is_none() =>
+            {
                 chat.first_delta = begun.map(|begun| begun.elapsed());
             }
             AnswerEvent::Ended(end) => chat.usage = Some(end.usage),

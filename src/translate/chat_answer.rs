@@ -52,6 +52,7 @@ impl ChunkWriter {
             AnswerEvent::Reasoning(text) => {
                 vec![self.chunk(Delta { reasoning_content: Some(text), ..Delta::default() }, None)]
             }
+            AnswerEvent::ToolCall { .. } | AnswerEvent::ToolArguments(_) => Vec::new(),
             AnswerEvent::Ended(end) => self.end(&end),
         }
     }
@@ -123,6 +124,7 @@ impl ChunkFold {
 fn finish_reason(reason: &StopReason) -> FinishReason {
     match reason {
         StopReason::EndTurn | StopReason::StopSequence | StopReason::PauseTurn => FinishReason::Stop,
+        StopReason::ToolUse => FinishReason::ToolCalls,
         StopReason::MaxTokens | StopReason::ContextWindow => FinishReason::Length,
         StopReason::Refusal => FinishReason::ContentFilter,
         StopReason::Unknown(reason) => {

@@ -33,7 +33,10 @@ pub fn turn(request: ChatRequest) -> Result<Translated, ApiError> {
         return Err(ApiError::invalid_request("model", "'model' must name a model."));
     }
     let parameters = Parameters { stop, ..parameters };
-    Ok(Translated { turn: Turn { model: request.model, system, history, question, parameters }, adjusted })
+    Ok(Translated {
+        turn: Turn { model: request.model, system, history, question, tools: Vec::new(), parameters },
+        adjusted,
+    })
 }
 
 /// What is not built yet, or what Claude does not have, is refused by name.
@@ -106,6 +109,7 @@ fn parameters(request: &ChatRequest, adjusted: &mut Vec<&'static str>) -> Result
         temperature: temperature.map(|value| value.min(1.0)),
         top_p: in_range("top_p", request.top_p, 1.0)?,
         effort,
+        ..Parameters::default()
     })
 }
 
@@ -162,6 +166,7 @@ mod tests {
             temperature: Some(0.3),
             top_p: Some(0.9),
             effort: Some(Effort::Xhigh),
+            ..Parameters::default()
         };
         assert_eq!(translated.turn.parameters, expected);
         assert!(translated.adjusted.is_empty());

@@ -156,6 +156,7 @@ mod tests {
             system: system.to_owned(),
             history: Vec::new(),
             question: Vec::new(),
+            tools: Vec::new(),
             parameters: Parameters { effort, ..Parameters::default() },
         }
     }

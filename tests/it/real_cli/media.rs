@@ -149,6 +149,7 @@ async fn the_cli_changes_what_is_beyond_its_limits() {
             system: String::new(),
             history: vec![Message::User(vec![image()])],
             question: vec![image(), UserBlock::Text("[[words 1]]".to_owned())],
+            tools: Vec::new(),
             parameters: Parameters::default(),
         };
         let mut answer = claude.answer(turn);
