@@ -238,7 +238,7 @@ async fn history_and_tool_messages_hold_images_and_files() {
             json!({"role": "assistant", "content": [text_part("let me see"), call("call_1"), call("call_2")]}),
             json!({"role": "user", "content": [
                 result("call_1", json!([text_part("ab"), image_block("image/png", &two)])),
-                result("call_2", json!("none"))]}),
+                result("call_2", json!([text_part("none")]))]}),
             json!({"role": "assistant", "content": [text_part("a square")]}),
             json!({"role": "user", "content": "again"}),
             json!({"role": "assistant", "content": [call("call_3")]}),
