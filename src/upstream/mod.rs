@@ -58,7 +58,7 @@
 //! | `[[errevent [start\|N] [TYPE [MESSAGE]]]]` | an `error` event there (`overloaded_error`); an HTTP error at the start and where nothing streams |
 //! | `[[err STATUS [TYPE [MESSAGE]]]]` | an HTTP error without rate-limit headers: a 429 is a burst |
 //! | `[[limit [S]]]` | the 429 of a usage limit that is lifted in S (3600) seconds |
-//! | `[[refuse FIELD [MESSAGE]]]` | a 400 if the request body has that field (dotted path) |
+//! | `[[refuse FIELD [MESSAGE]]]` | a 400 if the request body has that field (dotted path, with numbers for places in arrays) |
 //! | `[[once]]` | all of this for the first request with this text only |
 //!
 //! | headers | |

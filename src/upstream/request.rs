@@ -21,10 +21,13 @@ impl Asked {
         &self.body
     }
 
-    /// The field at a dotted path, such as `output_config.format`.
+    /// The field at a dotted path, such as `output_config.format`; a number counts in an array, from 0.
     #[must_use]
     pub fn field(&self, path: &str) -> Option<&Value> {
-        path.split('.').try_fold(&self.body, |value, key| value.get(key))
+        path.split('.').try_fold(&self.body, |value, key| match value {
+            Value::Array(items) => items.get(key.parse::<usize>().ok()?),
+            _ => value.get(key),
+        })
     }
 
     /// `model`.
@@ -189,6 +192,9 @@ mod tests {
     fn fields_are_found_by_dotted_path() {
         assert_eq!(asked().field("output_config.format.type"), Some(&json!("json_schema")));
         assert_eq!(asked().field("output_config.effort"), None);
+        assert_eq!(asked().field("messages.3.content.1.text"), Some(&json!("and ")));
+        assert_eq!(asked().field("messages.5.content"), None);
+        assert_eq!(asked().field("messages.x"), None);
         assert_eq!(asked().stop_sequences().collect::<Vec<_>>(), ["END"]);
     }
 }
