@@ -24,6 +24,7 @@ use couplet::claude::command_line::CliProgram;
 use couplet::claude::command_line::{CommandLine, Folders, chat_process};
 use couplet::claude::features::CliFeatures;
 use couplet::claude::frame_in::of_turn;
+use couplet::claude::prompt_cache::CacheTtl;
 use couplet::turn::{Parameters, Turn, UserBlock};
 use couplet::upstream::{Reply, Upstream};
 
@@ -66,8 +67,14 @@ fn bare_cli(cli: &Path, state: &Path, base_url: &str) -> CommandLine {
     let folders = Folders { home: folder("home"), config: folder("config"), work: folder("empty") };
     let help = Command::new(cli).arg("--help").env_clear().output().unwrap();
     let features = CliFeatures::from_help(&String::from_utf8_lossy(&help.stdout));
-    let mut line =
-        chat_process(&CliProgram::Installed(cli.to_owned()), features, &folders, Some(base_url), &path());
+    let mut line = chat_process(
+        &CliProgram::Installed(cli.to_owned()),
+        features,
+        &folders,
+        CacheTtl::OneHour,
+        Some(base_url),
+        &path(),
+    );
     line.environment.push(("CLAUDE_CODE_OAUTH_TOKEN".into(), TOKEN.into()));
     line
 }
@@ -87,7 +94,7 @@ fn first_delta_of(line: &CommandLine) -> f64 {
         tools: Vec::new(),
         parameters: Parameters::default(),
     };
-    for frame in of_turn(&turn) {
+    for frame in of_turn(&turn, None) {
         frame.write_to(&mut frames).unwrap();
     }
     let begun = Instant::now();

@@ -13,6 +13,7 @@ use crate::claude::command_line::CliProgram;
 use crate::claude::credential::Credential;
 use crate::claude::frame_in::{self, ControlRequest, FrameIn};
 use crate::claude::process::CliProcess;
+use crate::claude::prompt_cache::CacheTtl;
 use crate::claude::supply::{ProcessSettings, ProcessSupply};
 use crate::turn::{AssistantBlock, Effort, Message, Parameters, ResultBlock, Turn, UserBlock};
 use crate::upstream::Upstream;
@@ -150,7 +151,7 @@ async fn bare_command(supply: &ProcessSupply) -> io::Result<Vec<Value>> {
 async fn dialogue(supply: &ProcessSupply, turn: &Turn, interrupted: bool) -> io::Result<Vec<Value>> {
     let (process, _starting) = supply.take().await.map_err(io::Error::other)?;
     let mut tape = Tape { process, lines: Vec::new() };
-    for frame in frame_in::of_turn(turn) {
+    for frame in frame_in::of_turn(turn, Some(CacheTtl::OneHour)) {
         tape.write(&frame).await?;
         match &frame {
             FrameIn::ControlRequest { .. } => tape.read_until("control_response").await?,

@@ -10,6 +10,7 @@ use super::conversation::{Afterwards, Conversation, Sink, Stop};
 use super::conversation_key::ConversationKey;
 use super::failure::TurnFailure;
 use super::kept::EntryId;
+use super::prompt_cache::{self, CacheTtl};
 use super::session::Session;
 use super::{Inner, memory};
 use crate::tenant::Tenant;
@@ -98,7 +99,24 @@ impl Inner {
             }
             self.dispose(outcome.process).await;
         }
-        self.begin(turn, sink, started).await
+        let mark = self.marks.next();
+        let outcome = self.begin(turn, mark, sink, started).await;
+        match outcome.end {
+            Err(Stop::Failed(refusal))
+                if mark.is_some() && !sink.has_passed() && prompt_cache::is_refusal(&refusal) =>
+            {
+                self.dispose(outcome.process).await;
+                let outcome = self.begin(turn, None, sink, started).await;
+                // A refusal all the same is about something of the client's.
+                let in_vain =
+                    matches!(&outcome.end, Err(Stop::Failed(again)) if prompt_cache::is_refusal(again));
+                if !in_vain {
+                    self.marks.note_refusal(&refusal);
+                }
+                outcome
+            }
+            end => Outcome { process: outcome.process, end },
+        }
     }
 
     /// Asks in a process that holds the conversation.
@@ -127,7 +145,7 @@ impl Inner {
     }
 
     /// Lays the conversation down in a fresh process and asks there.
-    async fn begin(&self, turn: &Turn, sink: &mut Sink, started: Instant) -> Outcome {
+    async fn begin(&self, turn: &Turn, mark: Option<CacheTtl>, sink: &mut Sink, started: Instant) -> Outcome {
         self.kept.make_room(self.admission.taken_places());
         let first_frame = started + self.deadlines.first_frame;
         let taken = tokio::select! {
@@ -141,9 +159,10 @@ impl Inner {
             Err(_elapsed) => return Outcome::nothing(self.late()),
         };
         let mut session = Session::new(process);
+        let begin = Conversation::begin(&mut session, turn, mark, &self.catalog);
         let asked = tokio::select! {
             biased;
-            asked = timeout_at(first_frame, Conversation::begin(&mut session, turn, &self.catalog)) => asked,
+            asked = timeout_at(first_frame, begin) => asked,
             () = sink.closed() => return Outcome::unasked(session, Stop::Gone),
         };
         drop(starting);

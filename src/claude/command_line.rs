@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::features::CliFeatures;
+use super::prompt_cache::CacheTtl;
 
 /// How often the CLI repeats a failed request by itself. Its default of 10 attempts is far too long for an HTTP client,
 /// and an answer that has begun cannot be repeated; one repeat is cheaper than a new process.
@@ -111,6 +112,7 @@ pub fn chat_process(
     program: &CliProgram,
     features: CliFeatures,
     folders: &Folders,
+    cache_ttl: CacheTtl,
     base_url: Option<&str>,
     passed_through: &[(OsString, OsString)],
 ) -> CommandLine {
@@ -152,7 +154,8 @@ pub fn chat_process(
     let mut environment: Vec<(OsString, OsString)> = passed_through.to_vec();
     environment.push(("HOME".into(), folders.home.clone().into()));
     environment.push(("CLAUDE_CONFIG_DIR".into(), folders.config.clone().into()));
-    environment.extend(fixed.map(|(name, value)| (name.into(), value.into())));
+    let pinned = cache_ttl.environment();
+    environment.extend(fixed.iter().chain(pinned).map(|(name, value)| (name.into(), value.into())));
     if let Some(url) = base_url {
         environment.push(("ANTHROPIC_BASE_URL".into(), url.into()));
     }
@@ -164,15 +167,15 @@ mod tests {
     use super::*;
     use std::fmt::Write as _;
 
-    fn shown(features: CliFeatures, base_url: Option<&str>) -> String {
+    fn shown(features: CliFeatures, cache_ttl: CacheTtl, base_url: Option<&str>) -> String {
         let folders = Folders {
             home: "/state/home".into(),
             config: "/state/config".into(),
             work: "/state/empty".into(),
         };
         let passed = [("PATH".into(), "/usr/bin".into()), ("TZ".into(), "UTC".into())];
-        let line =
-            chat_process(&CliProgram::Installed("/opt/claude".into()), features, &folders, base_url, &passed);
+        let program = CliProgram::Installed("/opt/claude".into());
+        let line = chat_process(&program, features, &folders, cache_ttl, base_url, &passed);
         let mut shown = format!("{}\nin {}\n", line.program.display(), line.work.display());
         for argument in &line.arguments {
             writeln!(shown, "  {argument:?}").unwrap();
@@ -186,13 +189,26 @@ mod tests {
     #[test]
     fn a_current_cli_gets_every_switch() {
         let features = CliFeatures { restricted: true, permission_prompts: true };
-        insta::assert_snapshot!(shown(features, Some("http://127.0.0.1:9")));
+        insta::assert_snapshot!(shown(features, CacheTtl::OneHour, Some("http://127.0.0.1:9")));
+    }
+
+    #[test]
+    fn the_cache_s_time_is_never_left_open() {
+        let features = CliFeatures { restricted: true, permission_prompts: true };
+        let [short, long] = [CacheTtl::FiveMinutes, CacheTtl::OneHour].map(|ttl| shown(features, ttl, None));
+        let only_in = |one: &str, other: &str| {
+            let lines = one.lines().filter(|line| !other.contains(line)).map(str::to_owned);
+            lines.collect::<Vec<_>>()
+        };
+        assert_eq!(only_in(&short, &long), ["FORCE_PROMPT_CACHING_5M=1"]);
+        assert_eq!(only_in(&long, &short), ["ENABLE_PROMPT_CACHING_1H=1", "CLAUDE_CODE_PROMPT_CACHE_TTL=1h"]);
     }
 
     #[test]
     fn an_older_cli_is_spared_the_switches_it_lacks() {
-        let old = shown(CliFeatures { restricted: false, permission_prompts: false }, None);
-        let new = shown(CliFeatures { restricted: true, permission_prompts: true }, None);
+        let old =
+            shown(CliFeatures { restricted: false, permission_prompts: false }, CacheTtl::OneHour, None);
+        let new = shown(CliFeatures { restricted: true, permission_prompts: true }, CacheTtl::OneHour, None);
         let missing: Vec<_> = new.lines().filter(|line| !old.contains(line)).collect();
         assert_eq!(missing, [r#"  "--restricted""#, r#"  "--permission-prompts""#, r#"  "none""#]);
     }

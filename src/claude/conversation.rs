@@ -11,6 +11,7 @@ use super::failure::TurnFailure;
 use super::frame_in::{self, ControlRequest, FrameIn};
 use super::frame_out::{Event, Frame};
 use super::parked;
+use super::prompt_cache::CacheTtl;
 use super::session::{Asked, Session, declined};
 use crate::turn::{AssistantBlock, Parameters, Turn};
 
@@ -125,9 +126,16 @@ impl Conversation {
     /// their order. Only the tools it must know before. Then each user turn of the history must be confirmed before the
     /// assistant turn behind it is written, because the CLI appends that at once.
     ///
+    /// `mark` is for the end of the history, so that Anthropic's cache finds it the next time.
+    ///
     /// # Errors
     /// When the CLI declines or ends; deadlines are the caller's.
-    pub async fn begin(session: &mut Session, turn: &Turn, catalog: &Catalog) -> Result<(), TurnFailure> {
+    pub async fn begin(
+        session: &mut Session,
+        turn: &Turn,
+        mark: Option<CacheTtl>,
+        catalog: &Catalog,
+    ) -> Result<(), TurnFailure> {
         session.offer(&turn.tools);
         for request in frame_in::set_up(turn, session.tools().names()) {
             session.queue_control(request)?;
@@ -136,7 +144,7 @@ impl Conversation {
             session.flush().await?;
             settle(session, catalog).await?;
         }
-        for frame in frame_in::history(turn) {
+        for frame in frame_in::history(turn, mark) {
             session.queue(&frame)?;
             if frame.is_confirmed() {
                 session.flush().await?;

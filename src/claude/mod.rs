@@ -8,6 +8,7 @@
 //! - [`session`], [`conversation`]: one process and the conversation in it; [`tool_server`]: its tools; [`parked`]: which
 //!   results its open calls take.
 //! - [`kept`]: processes that wait for what comes next in their conversation, found by its [`conversation_key`].
+//! - [`prompt_cache`]: how Anthropic's cache finds a history that is laid down anew.
 //! - [`memory`]: how much of it there is, and processes take.
 //! - `answering`: one turn, from the queue to the end of its process or to its next turn.
 //! - [`catalog`], [`credential`], [`failure`]: the models, who is signed in, what can go wrong.
@@ -32,6 +33,7 @@ pub mod line_reader;
 pub mod memory;
 pub mod parked;
 pub mod process;
+pub mod prompt_cache;
 pub mod said;
 pub mod session;
 pub mod supply;
@@ -52,6 +54,7 @@ use conversation::{Deadlines, Sink};
 use failure::TurnFailure;
 use frame_in::ControlRequest;
 use kept::{KeepLimits, Kept, KeptCount};
+use prompt_cache::{CacheTtl, HistoryMarks};
 use session::Session;
 use supply::{ProcessSettings, ProcessSupply};
 
@@ -87,6 +90,7 @@ struct Inner {
     supply: ProcessSupply,
     admission: Admission,
     kept: Kept,
+    marks: HistoryMarks,
     catalog: Catalog,
     deadlines: Deadlines,
     /// A usage limit that was hit, until it is lifted: more requests would only start processes in vain.
@@ -130,10 +134,12 @@ impl Claude {
     /// # Errors
     /// When the folders cannot be made or the thread that starts processes cannot be started.
     pub fn new(settings: ClaudeSettings) -> std::io::Result<Self> {
+        let marks = HistoryMarks::new(CacheTtl::of(&settings.process.credential));
         let inner = Inner {
             supply: ProcessSupply::new(settings.process)?,
             admission: Admission::new(settings.max_concurrency, settings.queue_size),
             kept: Kept::new(settings.keep),
+            marks,
             catalog: Catalog::default(),
             deadlines: settings.deadlines,
             usage_limit: Mutex::default(),

@@ -13,6 +13,7 @@ use super::credential::Credential;
 use super::failure::TurnFailure;
 use super::features::{self, CliFeatures};
 use super::process::{self, CliProcess, Spawner};
+use super::prompt_cache::CacheTtl;
 
 /// What every process has in common.
 #[derive(Debug, Clone)]
@@ -138,6 +139,7 @@ impl ProcessSupply {
             program,
             CliFeatures::from_help(&help),
             &self.folders,
+            CacheTtl::of(&self.settings.credential),
             self.settings.base_url.as_deref(),
             &self.settings.passed_through,
         );

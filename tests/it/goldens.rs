@@ -11,6 +11,7 @@ use couplet::claude::failure::TurnFailure;
 use couplet::claude::frame_in;
 use couplet::claude::frame_out;
 use couplet::claude::line_reader::LineReader;
+use couplet::claude::prompt_cache::CacheTtl;
 use couplet::media::{ImageUrls, Intake, MediaSettings};
 use couplet::openai::chat_request::ChatRequest;
 use couplet::openai::error::ApiError;
@@ -153,7 +154,7 @@ async fn frames_of(body: &[u8], intake: &Intake) -> Result<String, ApiError> {
     let translated = chat_request::turn(parsed.request)?;
     let turn = intake.prepare(translated.turn).await.map_err(|failure| media_failure::api_error(&failure))?;
     let mut lines = Vec::new();
-    for frame in frame_in::of_turn(&turn) {
+    for frame in frame_in::of_turn(&turn, Some(CacheTtl::OneHour)) {
         frame.write_to(&mut lines).expect("JSON");
     }
     let frames = String::from_utf8(lines).expect("UTF-8");

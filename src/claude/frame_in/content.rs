@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
+use super::super::prompt_cache::{CacheControl, CacheTtl};
 use crate::turn::{AssistantBlock, Media, ResultBlock, UserBlock, is_blank};
 
 /// `message` of a user or assistant frame.
@@ -27,15 +28,27 @@ impl<'a> MessageIn<'a> {
             match block {
                 // The CLI leaves a turn of exactly this text out; cut in two it is kept.
                 AssistantBlock::Text(text) if text == "(no content)" => {
-                    written.extend([BlockIn::Text { text: "(no " }, BlockIn::Text { text: "content)" }]);
+                    written.extend([BlockIn::text("(no "), BlockIn::text("content)")]);
                 }
-                AssistantBlock::Text(text) => written.push(BlockIn::Text { text }),
+                AssistantBlock::Text(text) => written.push(BlockIn::text(text)),
                 AssistantBlock::ToolUse { id, name, input } => {
                     written.push(BlockIn::ToolUse { id, name, input });
                 }
             }
         }
         Self { role: "assistant", content: ContentIn::Blocks(written) }
+    }
+}
+
+impl MessageIn<'_> {
+    /// Marks the last block that can carry it; `false` where none can.
+    pub(super) fn take_mark(&mut self, ttl: CacheTtl) -> bool {
+        if let ContentIn::Text(text) = self.content {
+            self.content = ContentIn::Blocks(vec![BlockIn::text(text)]);
+        }
+        let ContentIn::Blocks(blocks) = &mut self.content else { return false };
+        let mark = blocks.iter_mut().rev().find_map(BlockIn::mark);
+        mark.map(|mark| *mark = Some(ttl.into())).is_some()
     }
 }
 
@@ -87,6 +100,8 @@ enum ContentIn<'a> {
 enum BlockIn<'a> {
     Text {
         text: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache_control: Option<CacheControl>,
     },
     ToolUse {
         id: &'a str,
@@ -96,6 +111,8 @@ enum BlockIn<'a> {
     ToolResult {
         tool_use_id: &'a str,
         content: ContentIn<'a>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache_control: Option<CacheControl>,
     },
     Image {
         source: SourceIn<'a>,
@@ -104,7 +121,27 @@ enum BlockIn<'a> {
         source: SourceIn<'a>,
         #[serde(skip_serializing_if = "Option::is_none")]
         title: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache_control: Option<CacheControl>,
     },
+}
+
+impl<'a> BlockIn<'a> {
+    fn text(text: &'a str) -> Self {
+        Self::Text { text, cache_control: None }
+    }
+
+    /// Where the block's mark for the prompt cache stands, if it can carry one: the CLI drops it from calls and images,
+    /// and the API refuses it on blank texts.
+    fn mark(&mut self) -> Option<&mut Option<CacheControl>> {
+        match self {
+            Self::Text { text, cache_control } if !is_blank(text) => Some(cache_control),
+            Self::ToolResult { cache_control, .. } | Self::Document { cache_control, .. } => {
+                Some(cache_control)
+            }
+            Self::Text { .. } | Self::ToolUse { .. } | Self::Image { .. } => None,
+        }
+    }
 }
 
 /// Where the bytes of an image or document are.
@@ -142,13 +179,14 @@ fn user_content(blocks: &[UserBlock]) -> ContentIn<'_> {
             UserBlock::Text(text) => match command_slash(text) {
                 Some(end) => {
                     let (slash, rest) = text.split_at(end);
-                    written.extend([BlockIn::Text { text: slash }, BlockIn::Text { text: rest }]);
+                    written.extend([BlockIn::text(slash), BlockIn::text(rest)]);
                 }
-                None => written.push(BlockIn::Text { text }),
+                None => written.push(BlockIn::text(text)),
             },
             UserBlock::Media(media) => written.push(media_block(media)),
             UserBlock::ToolResult { call_id, content } => {
-                written.push(BlockIn::ToolResult { tool_use_id: call_id, content: result_content(content) });
+                let content = result_content(content);
+                written.push(BlockIn::ToolResult { tool_use_id: call_id, content, cache_control: None });
             }
         }
     }
@@ -165,7 +203,7 @@ fn result_content(blocks: &[ResultBlock]) -> ContentIn<'_> {
             blocks
                 .iter()
                 .map(|block| match block {
-                    ResultBlock::Text(text) => BlockIn::Text { text },
+                    ResultBlock::Text(text) => BlockIn::text(text),
                     ResultBlock::Media(media) => media_block(media),
                 })
                 .collect(),
@@ -182,11 +220,11 @@ fn media_block(media: &Media) -> BlockIn<'_> {
         Media::ImageUrl(url) => BlockIn::Image { source: SourceIn::Url { url } },
         Media::Pdf { title, bytes } => {
             let source = SourceIn::Base64 { media_type: "application/pdf", data: Base64(bytes) };
-            BlockIn::Document { source, title: title.as_deref() }
+            BlockIn::Document { source, title: title.as_deref(), cache_control: None }
         }
         Media::Text { title, text } => {
             let source = SourceIn::Text { media_type: "text/plain", data: text };
-            BlockIn::Document { source, title: title.as_deref() }
+            BlockIn::Document { source, title: title.as_deref(), cache_control: None }
         }
     }
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use content::MessageIn;
 pub use settings::{changed_settings, flag_settings};
 
+use super::prompt_cache::CacheTtl;
 use super::tool_server::{self, WaitingCall};
 use crate::turn::{AssistantBlock, Effort, Message, ResultBlock, Turn, UserBlock};
 
@@ -142,6 +143,14 @@ impl<'a> FrameIn<'a> {
         Self::Assistant { message: MessageIn::assistant(blocks), parent_tool_use_id: None, session_id: "" }
     }
 
+    /// Marks the last block that can carry it; `false` where none can.
+    fn take_mark(&mut self, ttl: CacheTtl) -> bool {
+        match self {
+            Self::User { message, .. } | Self::Assistant { message, .. } => message.take_mark(ttl),
+            Self::ControlRequest { .. } | Self::ControlResponse { .. } => false,
+        }
+    }
+
     /// Declines a control request of the CLI that Couplet does not know, so that the CLI does not wait for it.
     #[must_use]
     pub fn decline(request_id: &'a str) -> Self {
@@ -199,22 +208,29 @@ pub fn set_up<'a>(turn: &'a Turn, servers: &'a [&'static str]) -> Vec<ControlReq
     requests
 }
 
-/// The turns before the question.
-pub fn history(turn: &Turn) -> impl Iterator<Item = FrameIn<'_>> {
-    turn.history.iter().map(|message| match message {
+/// The turns before the question. The last of their blocks that can carry it gets `mark`: see [`super::prompt_cache`].
+#[must_use]
+pub fn history(turn: &Turn, mark: Option<CacheTtl>) -> Vec<FrameIn<'_>> {
+    let frames = turn.history.iter().map(|message| match message {
         Message::User(blocks) => FrameIn::history_user(blocks),
         Message::Assistant(blocks) => FrameIn::history_assistant(blocks),
-    })
+    });
+    let mut frames: Vec<_> = frames.collect();
+    if let Some(ttl) = mark {
+        // The first from the end that takes it is the only one.
+        frames.iter_mut().rev().any(|frame| frame.take_mark(ttl));
+    }
+    frames
 }
 
 /// All frames of a turn in a fresh process, in their order: set-up, history, question. What the CLI asks in between
 /// (see [`super::tool_server`]) is left out.
 #[must_use]
-pub fn of_turn(turn: &Turn) -> Vec<FrameIn<'_>> {
+pub fn of_turn(turn: &Turn, mark: Option<CacheTtl>) -> Vec<FrameIn<'_>> {
     let servers: &[_] = if turn.tools.is_empty() { &[] } else { &[tool_server::NAME] };
     let set_up = set_up(turn, servers)
         .into_iter()
         .enumerate()
         .map(|(index, request)| FrameIn::ControlRequest { request_id: format!("setup-{index}"), request });
-    set_up.chain(history(turn)).chain([FrameIn::question(&turn.question)]).collect()
+    set_up.chain(history(turn, mark)).chain([FrameIn::question(&turn.question)]).collect()
 }

@@ -139,3 +139,65 @@ proptest! {
         prop_assert_eq!(joined, said);
     }
 }
+
+fn result(call_id: &str) -> UserBlock {
+    UserBlock::ToolResult { call_id: call_id.to_owned(), content: Vec::new() }
+}
+
+fn call(id: &str) -> AssistantBlock {
+    AssistantBlock::ToolUse { id: id.to_owned(), name: "f".to_owned(), input: serde_json::Map::new() }
+}
+
+fn said(text: &str) -> AssistantBlock {
+    AssistantBlock::Text(text.to_owned())
+}
+
+fn image() -> UserBlock {
+    UserBlock::Media(Media::ImageUrl("https://e.org/x".to_owned()))
+}
+
+fn file() -> UserBlock {
+    UserBlock::Media(Media::Text { title: None, text: "a".to_owned() })
+}
+
+/// Each case: a history, and the message and block of the mark.
+#[rstest]
+#[case(vec![Message::User(text("a")), Message::Assistant(vec![said("b")])], Some((1, 0)))]
+#[case(vec![Message::User(text("a")), Message::Assistant(vec![said("(no content)")])], Some((1, 1)))]
+#[case(vec![Message::User(text("a")), Message::Assistant(vec![said("b"), call("1"), call("2")])], Some((1, 0)))]
+#[case(vec![Message::User(text("a")), Message::Assistant(vec![call("1")])], Some((0, 0)))]
+#[case(vec![Message::User(text("/help"))], Some((0, 1)))]
+#[case(
+    vec![
+        Message::User(text("a")),
+        Message::Assistant(vec![call("1"), call("2")]),
+        Message::User(vec![result("1"), result("2")]),
+        Message::Assistant(vec![call("3")]),
+    ],
+    Some((2, 1)),
+)]
+#[case(vec![Message::User(vec![file(), image()]), Message::Assistant(vec![call("1")])], Some((0, 0)))]
+#[case(vec![Message::User(vec![image()]), Message::Assistant(vec![call("1")])], None)]
+#[case(Vec::new(), None)]
+fn one_block_of_a_history_is_marked_the_last_that_can_be(
+    #[case] said_before: Vec<Message>,
+    #[case] place: Option<(usize, usize)>,
+) {
+    let turn = Turn { history: said_before, ..turn(Parameters::default()) };
+    let marks = |mark| -> Vec<_> {
+        let frames = of_turn(&turn, mark).into_iter().map(|frame| serde_json::to_value(&frame).unwrap());
+        let messages = frames.filter(|frame| frame["type"] != "control_request").enumerate();
+        let blocks = messages.flat_map(|(message, frame)| {
+            let content = frame["message"]["content"].as_array().cloned().unwrap_or_default();
+            let marks = content.into_iter().enumerate();
+            marks.filter_map(move |(block, content)| {
+                Some(((message, block), content.get("cache_control")?.clone()))
+            })
+        });
+        blocks.collect()
+    };
+    let at = |mark: Value| place.map(|place| (place, mark)).into_iter().collect::<Vec<_>>();
+    assert_eq!(marks(Some(CacheTtl::OneHour)), at(json!({"type": "ephemeral", "ttl": "1h"})));
+    assert_eq!(marks(Some(CacheTtl::FiveMinutes)), at(json!({"type": "ephemeral"})));
+    assert_eq!(marks(None), []);
+}
