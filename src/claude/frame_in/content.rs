@@ -11,6 +11,8 @@ use crate::turn::{AssistantBlock, Media, ResultBlock, UserBlock, is_blank};
 /// `message` of a user or assistant frame.
 #[derive(Debug, Serialize)]
 pub struct MessageIn<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
     role: &'static str,
     content: ContentIn<'a>,
 }
@@ -18,11 +20,12 @@ pub struct MessageIn<'a> {
 impl<'a> MessageIn<'a> {
     /// What the user or tools say.
     pub(super) fn user(blocks: &'a [UserBlock]) -> Self {
-        Self { role: "user", content: user_content(blocks) }
+        Self { id: None, role: "user", content: user_content(blocks) }
     }
 
-    /// What the model said.
-    pub(super) fn assistant(blocks: &'a [AssistantBlock]) -> Self {
+    /// What the model said. Releases up to 2.1.240 take messages without an id for parts of one, and put all calls of the
+    /// history into the first of them; the id goes no further than the CLI.
+    pub(super) fn assistant(id: String, blocks: &'a [AssistantBlock]) -> Self {
         let mut written = Vec::with_capacity(blocks.len());
         for block in blocks {
             match block {
@@ -36,7 +39,7 @@ impl<'a> MessageIn<'a> {
                 }
             }
         }
-        Self { role: "assistant", content: ContentIn::Blocks(written) }
+        Self { id: Some(id), role: "assistant", content: ContentIn::Blocks(written) }
     }
 }
 

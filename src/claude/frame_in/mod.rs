@@ -137,10 +137,11 @@ impl<'a> FrameIn<'a> {
         Self::User { message, parent_tool_use_id: None, session_id: "", should_query, client_composed: true }
     }
 
-    /// An assistant turn of the history.
+    /// An assistant turn of the history, the message of that place in it.
     #[must_use]
-    pub fn history_assistant(blocks: &'a [AssistantBlock]) -> Self {
-        Self::Assistant { message: MessageIn::assistant(blocks), parent_tool_use_id: None, session_id: "" }
+    pub fn history_assistant(place: usize, blocks: &'a [AssistantBlock]) -> Self {
+        let message = MessageIn::assistant(format!("msg_history_{place}"), blocks);
+        Self::Assistant { message, parent_tool_use_id: None, session_id: "" }
     }
 
     /// Marks the last block that can carry it; `false` where none can.
@@ -211,9 +212,9 @@ pub fn set_up<'a>(turn: &'a Turn, servers: &'a [&'static str]) -> Vec<ControlReq
 /// The turns before the question. The last of their blocks that can carry it gets `mark`: see [`super::prompt_cache`].
 #[must_use]
 pub fn history(turn: &Turn, mark: Option<CacheTtl>) -> Vec<FrameIn<'_>> {
-    let frames = turn.history.iter().map(|message| match message {
+    let frames = turn.history.iter().enumerate().map(|(place, message)| match message {
         Message::User(blocks) => FrameIn::history_user(blocks),
-        Message::Assistant(blocks) => FrameIn::history_assistant(blocks),
+        Message::Assistant(blocks) => FrameIn::history_assistant(place, blocks),
     });
     let mut frames: Vec<_> = frames.collect();
     if let Some(ttl) = mark {

@@ -41,7 +41,7 @@ fn frames_are_lines_of_the_cli_s_own_form() {
         line(&initialize),
         line(&interrupt),
         line(&FrameIn::history_user(&text("a\nb"))),
-        line(&FrameIn::history_assistant(&[AssistantBlock::Text("c".to_owned()), call])),
+        line(&FrameIn::history_assistant(1, &[AssistantBlock::Text("c".to_owned()), call])),
         line(&FrameIn::question(&[plain, UserBlock::Text("and?".to_owned())])),
         line(&FrameIn::question(&[seen, result(Vec::new())])),
         line(&FrameIn::question(&[
