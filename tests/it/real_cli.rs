@@ -6,6 +6,7 @@ mod errors;
 mod history;
 mod leaving;
 mod media;
+mod prefix;
 mod prompts;
 
 use std::time::Duration;

@@ -10,7 +10,7 @@ use crate::support::command::{Ended, run};
 use crate::support::real_cli::{pinned_version, real_cli, release};
 
 /// Releases from June to November 2026 that Couplet is to fit.
-const OLDER: [&str; 5] = ["2.1.197", "2.1.240", "2.1.270", "2.1.300", "2.1.315"];
+pub(super) const OLDER: [&str; 5] = ["2.1.197", "2.1.240", "2.1.270", "2.1.300", "2.1.315"];
 
 const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/compatibility.md");
 
