@@ -10,7 +10,7 @@ use axum::{Json, Router};
 use uuid::Uuid;
 
 use super::request_log::RequestLog;
-use super::{App, body, models, sse};
+use super::{App, body, models, reply, sse};
 use crate::claude::Answer;
 use crate::claude::answer::AnswerEvent;
 use crate::openai::chat_answer::ChatCompletion;
@@ -18,7 +18,7 @@ use crate::openai::chat_request::ChatRequest;
 use crate::openai::error::ApiError;
 use crate::openai::parse::Parsed;
 use crate::translate::chat_answer::{ChunkFold, ChunkWriter};
-use crate::translate::{chat_request, failure, media_failure};
+use crate::translate::{chat_request, media_failure};
 
 /// Names the parameters of a request that were accepted but not honoured as they were.
 const IGNORED: HeaderName = HeaderName::from_static("x-couplet-ignored");
@@ -63,10 +63,7 @@ async fn fold(
 ) -> Result<ChatCompletion, ApiError> {
     let mut fold = ChunkFold::default();
     loop {
-        let event = answer.next().await.map_err(|error| {
-            log.cause(error.kind());
-            failure::api_error(&error, SystemTime::now())
-        })?;
+        let event = answer.next().await.map_err(|error| reply::failed_turn(&error, log))?;
         log.event(&event);
         let ended = matches!(event, AnswerEvent::Ended(_));
         writer.on(event).into_iter().for_each(|chunk| fold.push(chunk));
