@@ -17,7 +17,7 @@ use crate::openai::chat_answer::ChatCompletion;
 use crate::openai::chat_request::ChatRequest;
 use crate::openai::error::ApiError;
 use crate::openai::parse::Parsed;
-use crate::translate::chat_answer::{ChunkFold, ChunkWriter};
+use crate::translate::chat_answer::{CallForm, ChunkFold, ChunkWriter};
 use crate::translate::{chat_request, media_failure};
 
 /// Names the parameters of a request that were accepted but not honoured as they were.
@@ -45,10 +45,12 @@ async fn create(State(app): State<App>, request: Request) -> Result<Response, Ap
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let answer = app.claude.answer(turn);
     let fingerprint = app.http.mode.fingerprint();
+    // The whole answer always tells its usage.
+    let writer = ChunkWriter::new(&id, now, fingerprint, include_usage || !stream, CallForm::ToolCalls);
     let mut response = if stream {
-        sse::respond(answer, ChunkWriter::new(&id, now, fingerprint, include_usage), log).await?
+        sse::respond(answer, writer, log).await?
     } else {
-        Json(fold(answer, ChunkWriter::new(&id, now, fingerprint, true), &log).await?).into_response()
+        Json(fold(answer, writer, &log).await?).into_response()
     };
     let ignored = HeaderValue::from_str(&ignored.join(", ")).ok().filter(|names| !names.is_empty());
     response.headers_mut().extend(ignored.map(|names| (IGNORED, names)));

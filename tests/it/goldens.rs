@@ -15,7 +15,7 @@ use couplet::media::{ImageUrls, Intake, MediaSettings};
 use couplet::openai::chat_request::ChatRequest;
 use couplet::openai::error::ApiError;
 use couplet::openai::parse::parse;
-use couplet::translate::chat_answer::{ChunkFold, ChunkWriter};
+use couplet::translate::chat_answer::{CallForm, ChunkFold, ChunkWriter};
 use couplet::translate::{chat_request, failure, media_failure};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -74,7 +74,7 @@ fn events(bytes: &[u8], piece: usize) -> Vec<Result<AnswerEvent, TurnFailure>> {
 }
 
 fn writer(include_usage: bool) -> ChunkWriter {
-    ChunkWriter::new("chatcmpl-golden", 1_795_208_000, "couplet-golden", include_usage)
+    ChunkWriter::new("chatcmpl-golden", 1_795_208_000, "couplet-golden", include_usage, CallForm::ToolCalls)
 }
 
 fn error(failure: &TurnFailure) -> String {
