@@ -17,7 +17,7 @@ use crate::openai::chat_answer::ChatCompletion;
 use crate::openai::chat_request::ChatRequest;
 use crate::openai::error::ApiError;
 use crate::openai::parse::Parsed;
-use crate::translate::chat_answer::{CallForm, ChunkFold, ChunkWriter};
+use crate::translate::chat_answer::{ChunkFold, ChunkWriter};
 use crate::translate::{chat_request, media_failure};
 
 /// Names the parameters of a request that were accepted but not honoured as they were.
@@ -34,7 +34,7 @@ async fn create(State(app): State<App>, request: Request) -> Result<Response, Ap
     let stream = request.stream.unwrap_or(false);
     let include_usage =
         request.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false);
-    let chat_request::Translated { mut turn, adjusted } = chat_request::turn(request)?;
+    let chat_request::Translated { mut turn, calls, adjusted } = chat_request::turn(request)?;
     ignored.extend(adjusted.into_iter().map(ToOwned::to_owned));
     log.asked(&turn.model, stream);
     models::resolve(&app, &mut turn).await?;
@@ -46,7 +46,7 @@ async fn create(State(app): State<App>, request: Request) -> Result<Response, Ap
     let answer = app.claude.answer(turn);
     let fingerprint = app.http.mode.fingerprint();
     // The whole answer always tells its usage.
-    let writer = ChunkWriter::new(&id, now, fingerprint, include_usage || !stream, CallForm::ToolCalls);
+    let writer = ChunkWriter::new(&id, now, fingerprint, include_usage || !stream, calls);
     let mut response = if stream {
         sse::respond(answer, writer, log).await?
     } else {
