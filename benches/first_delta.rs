@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 use couplet::claude::command_line::CliProgram;
 use couplet::claude::command_line::{CommandLine, Folders, chat_process};
 use couplet::claude::features::CliFeatures;
-use couplet::claude::frame_in::{ControlRequest, FrameIn, flag_settings};
-use couplet::turn::{Parameters, UserBlock};
+use couplet::claude::frame_in::of_turn;
+use couplet::turn::{Parameters, Turn, UserBlock};
 use couplet::upstream::{Reply, Upstream};
 
 const MODEL: &str = "claude-sonnet-5-5";
@@ -79,20 +79,15 @@ fn path() -> Vec<(OsString, OsString)> {
 /// Milliseconds from the start of the process to its first text delta.
 fn first_delta_of(line: &CommandLine) -> f64 {
     let mut frames = Vec::new();
-    let question = [UserBlock::Text("hi".to_owned())];
-    for frame in [
-        FrameIn::ControlRequest {
-            request_id: "1".to_owned(),
-            request: ControlRequest::Initialize { system_prompt: "" },
-        },
-        FrameIn::ControlRequest {
-            request_id: "2".to_owned(),
-            request: ControlRequest::ApplyFlagSettings {
-                settings: flag_settings(MODEL, &Parameters::default()),
-            },
-        },
-        FrameIn::question(&question),
-    ] {
+    let turn = Turn {
+        model: MODEL.to_owned(),
+        system: String::new(),
+        history: Vec::new(),
+        question: vec![UserBlock::Text("hi".to_owned())],
+        tools: Vec::new(),
+        parameters: Parameters::default(),
+    };
+    for frame in of_turn(&turn) {
         frame.write_to(&mut frames).unwrap();
     }
     let begun = Instant::now();

@@ -12,6 +12,7 @@ pub mod media;
 pub mod openai;
 pub mod recorder;
 pub mod stand_in;
+pub mod tenant;
 pub mod translate;
 pub mod turn;
 pub mod upstream;

@@ -132,7 +132,7 @@ fn parameters() -> Turn {
 async fn bare_command(supply: &ProcessSupply) -> io::Result<Vec<Value>> {
     let (process, _starting) = supply.take().await.map_err(io::Error::other)?;
     let mut tape = Tape { process, lines: Vec::new() };
-    let request = ControlRequest::Initialize { system_prompt: "" };
+    let request = ControlRequest::Initialize { system_prompt: "", servers: &[] };
     tape.write(&FrameIn::ControlRequest { request_id: "setup-0".to_owned(), request }).await?;
     tape.read_until("control_response").await?;
     let message = json!({"role": "user", "content": "/help"});

@@ -15,6 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Admission {
     places: Arc<Semaphore>,
+    number: usize,
     waiting: AtomicUsize,
     queue_size: usize,
 }
@@ -23,7 +24,12 @@ impl Admission {
     /// `places` turns at once, `queue_size` more may wait.
     #[must_use]
     pub fn new(places: usize, queue_size: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(places)), waiting: AtomicUsize::new(0), queue_size }
+        Self {
+            places: Arc::new(Semaphore::new(places)),
+            number: places,
+            waiting: AtomicUsize::new(0),
+            queue_size,
+        }
     }
 
     /// Takes a place, waiting for one if the queue has room. The place is free again when the permit is dropped.
@@ -40,6 +46,12 @@ impl Admission {
             Ok(Err(_closed)) => Err(TurnFailure::ShuttingDown),
             Err(_elapsed) => Err(TurnFailure::Busy),
         }
+    }
+
+    /// How many places are taken.
+    #[must_use]
+    pub fn taken_places(&self) -> usize {
+        self.number - self.free_places()
     }
 
     /// How many places are free.

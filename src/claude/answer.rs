@@ -4,6 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use super::failure::{ApiFailureKind, TurnFailure};
 use super::frame_out::{AssistantFrame, Event, Frame, RateLimit, ResultFrame, UsageUpdate};
+use super::said::Said;
+use crate::turn::{AssistantBlock, Tool};
 
 /// A piece of an answer, in the order in which the model gave it.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,8 +88,11 @@ pub enum Progress {
     Events(Vec<AnswerEvent>),
     /// The answer is complete and the CLI is at rest.
     Complete(AnswerEnd),
+    /// The answer is complete, and the CLI waits for the results of its calls.
+    CompleteAndParked(AnswerEnd),
     /// The answer is complete, and the CLI must be stopped at once: it would go on by itself with a turn of its own
-    /// ("Output token limit hit. Resume directly…") and ask the API again.
+    /// ("Output token limit hit. Resume directly…"; an error as the result of a call that it cannot make) and ask the
+    /// API again.
     CompleteAndStop(AnswerEnd),
 }
 
@@ -101,6 +106,9 @@ pub struct AnswerReader {
     /// Whether a piece of the answer was passed on.
     shown: bool,
     message: Message,
+    said: Said,
+    /// Whether the CLI put something of its own into the conversation.
+    spoiled: bool,
     before: Usage,
     current: Usage,
     /// The CLI's word for the error of a message that it made up.
@@ -116,7 +124,7 @@ enum Message {
     #[default]
     None,
     /// It is being streamed.
-    Open { has_text: bool },
+    Open { has_content: bool },
     /// The model ended it.
     Ended(StopReason),
     /// It stopped without a reason: its connection broke. The CLI may ask again.
@@ -124,6 +132,19 @@ enum Message {
 }
 
 impl AnswerReader {
+    /// A reader of the answer to a turn with these tools.
+    #[must_use]
+    pub fn new(tools: &[Tool]) -> Self {
+        Self { said: Said::new(tools), ..Self::default() }
+    }
+
+    /// What the model said, as a client will replay it, if the conversation in the process is nothing but that.
+    #[must_use]
+    pub fn into_said(self) -> Option<Vec<AssistantBlock>> {
+        let is_whole = !self.spoiled && self.streamed.len() == 1;
+        self.said.into_blocks().filter(|_| is_whole)
+    }
+
     /// What the result said of the models used (`modelUsage`), once there was one.
     pub fn take_model_usage(&mut self) -> serde_json::Map<String, serde_json::Value> {
         std::mem::take(&mut self.model_usage)
@@ -136,13 +157,19 @@ impl AnswerReader {
     pub fn on(&mut self, frame: Frame<'_>) -> Result<Progress, TurnFailure> {
         match frame {
             Frame::Event(event) => self.on_event(event),
-            Frame::Assistant(message) => Ok(self.on_message(message)),
+            Frame::Assistant(message) => self.on_message(message),
             Frame::RateLimit(limit) => {
                 self.limit = Some(limit);
                 Ok(Progress::Silent)
             }
             Frame::Result(result) => self.on_result(*result),
-            Frame::ControlResponse(_) | Frame::ControlRequest { .. } | Frame::Other | Frame::Unknown => {
+            // The last result of a parked turn is taken in before the model goes on. Anything later, or something else than
+            // a result, is the CLI's own.
+            Frame::ToolResults(calls) => {
+                self.spoiled |= self.started || calls.is_empty();
+                Ok(Progress::Silent)
+            }
+            Frame::ControlResponse(_) | Frame::ControlRequest(_) | Frame::Other | Frame::Unknown => {
                 Ok(Progress::Silent)
             }
         }
@@ -152,8 +179,8 @@ impl AnswerReader {
         match event {
             Event::MessageStart { id, model, usage } => self.on_start(id.into_owned(), &model, usage),
             Event::Text(text) => {
-                self.shown = true;
-                self.message = Message::Open { has_text: true };
+                self.begin_content();
+                self.said.text(&text);
                 Ok(Progress::Event(AnswerEvent::Text(text.into_owned())))
             }
             Event::Thinking(text) if text.is_empty() => Ok(Progress::Silent),
@@ -161,6 +188,19 @@ impl AnswerReader {
                 self.shown = true;
                 Ok(Progress::Event(AnswerEvent::Reasoning(text.into_owned())))
             }
+            Event::ToolUse { id, name } => {
+                self.begin_content();
+                self.said.call(&id, &name);
+                Ok(Progress::Event(AnswerEvent::ToolCall { id: id.into_owned(), name: name.into_owned() }))
+            }
+            Event::ToolInput(json) if json.is_empty() => Ok(Progress::Silent),
+            Event::ToolInput(json) => {
+                self.said.arguments(&json);
+                Ok(Progress::Event(AnswerEvent::ToolArguments(json.into_owned())))
+            }
+            Event::BlockStop => Ok(self.said.end_block().map_or(Progress::Silent, |arguments| {
+                Progress::Event(AnswerEvent::ToolArguments(arguments.to_owned()))
+            })),
             Event::MessageDelta { stop_reason, usage } => {
                 self.current.update(usage);
                 Ok(stop_reason
@@ -184,7 +224,7 @@ impl AnswerReader {
             Message::Open { .. } | Message::Broken if self.shown => return Err(TurnFailure::BrokenOff),
             Message::None | Message::Open { .. } | Message::Broken => {}
         }
-        self.message = Message::Open { has_text: false };
+        self.message = Message::Open { has_content: false };
         self.streamed.push(id);
         self.count_apart(usage);
         Ok(self.start(model).map_or(Progress::Silent, Progress::Event))
@@ -193,35 +233,49 @@ impl AnswerReader {
     fn on_stop_reason(&mut self, reason: StopReason) -> Progress {
         let cut = matches!(reason, StopReason::MaxTokens | StopReason::ContextWindow | StopReason::Refusal);
         // The CLI asks again for an answer without text, with a remark of its own.
-        let empty = matches!(self.message, Message::Open { has_text: false });
+        let empty = matches!(self.message, Message::Open { has_content: false });
         if cut || empty {
             return self.complete_and_stop(reason);
+        }
+        if reason == StopReason::ToolUse || self.said.has_calls() {
+            let parked = reason == StopReason::ToolUse && self.said.calls_can_wait();
+            let end = AnswerEnd { reason, usage: self.total() };
+            return if parked { Progress::CompleteAndParked(end) } else { Progress::CompleteAndStop(end) };
         }
         self.message = Message::Ended(reason);
         Progress::Silent
     }
 
     /// A finished message. It was streamed before, unless the CLI made it up or had to ask without streaming.
-    fn on_message(&mut self, frame: AssistantFrame) -> Progress {
+    ///
+    /// # Errors
+    /// When it holds a call and was not streamed: the CLI is told never to ask that way, and where its call ends would not
+    /// be known.
+    fn on_message(&mut self, frame: AssistantFrame) -> Result<Progress, TurnFailure> {
         if let Some(error) = frame.error {
             self.error = Some(error);
-            return Progress::Silent;
+            return Ok(Progress::Silent);
         }
         let message = frame.message;
-        let (Some(id), Some(model)) = (message.id, message.model) else { return Progress::Silent };
+        let (Some(id), Some(model)) = (message.id, message.model) else { return Ok(Progress::Silent) };
         if model == "<synthetic>" || self.streamed.contains(&id) || self.shown {
-            return Progress::Silent;
+            return Ok(Progress::Silent);
         }
+        if message.content.iter().any(|block| block.r#type == "tool_use") {
+            return Err(TurnFailure::Protocol("a call that was not streamed".to_owned()));
+        }
+        // What it holds does not go into `said`.
+        self.spoiled = true;
         self.streamed.push(id);
         self.count_apart(message.usage);
-        self.message = Message::Open { has_text: true };
+        self.message = Message::Open { has_content: true };
         let pieces = message.content.into_iter().filter_map(|block| match &*block.r#type {
             "text" => block.text.map(AnswerEvent::Text),
             "thinking" => block.thinking.filter(|text| !text.is_empty()).map(AnswerEvent::Reasoning),
             _ => None,
         });
         self.shown = true;
-        Progress::Events(self.start(&model).into_iter().chain(pieces).collect())
+        Ok(Progress::Events(self.start(&model).into_iter().chain(pieces).collect()))
     }
 
     fn on_result(&mut self, mut result: ResultFrame) -> Result<Progress, TurnFailure> {
@@ -242,6 +296,11 @@ impl AnswerReader {
             Some(reason) => Ok(Progress::Complete(AnswerEnd { reason, usage: self.total() })),
             None => Err(TurnFailure::BrokenOff),
         }
+    }
+
+    fn begin_content(&mut self) {
+        self.shown = true;
+        self.message = Message::Open { has_content: true };
     }
 
     fn complete_and_stop(&self, reason: StopReason) -> Progress {
@@ -293,6 +352,14 @@ impl AnswerReader {
             _ => ApiFailureKind::Unreachable,
         };
         TurnFailure::Api { status, kind, sentence }
+    }
+}
+
+impl StopReason {
+    /// Whether the model itself came to an end, so that a conversation can go on from there.
+    #[must_use]
+    pub fn is_of_the_model_s_own(&self) -> bool {
+        matches!(self, Self::EndTurn | Self::StopSequence)
     }
 }
 

@@ -73,7 +73,7 @@ pub struct CommandLine {
 }
 
 /// The switches that make the CLI a plain chat model, on every supported release.
-const CHAT_SWITCHES: [&str; 20] = [
+const CHAT_SWITCHES: [&str; 22] = [
     "-p",
     "--input-format",
     "stream-json",
@@ -91,10 +91,13 @@ const CHAT_SWITCHES: [&str; 20] = [
     "--no-session-persistence",
     "--permission-mode",
     "dontAsk",
+    // The client's tools, which run at the client's.
+    "--allowedTools",
+    "mcp__couplet",
     // One of three locks against `@file` in a prompt; the others are CLAUDE_CODE_DISABLE_ATTACHMENTS and
     // `--restricted`.
     "--settings",
-    r#"{"permissions":{"deny":["Read"]}}"#,
+    r#"{"permissions":{"deny":["Read"]},"attribution":{"commit":"","pr":""}}"#,
     // Without it the newest models send no thinking text.
     "--thinking-display",
     "summarized",
@@ -130,6 +133,15 @@ pub fn chat_process(
         ("ENABLE_TOOL_SEARCH", "false"),
         ("ENABLE_CLAUDEAI_MCP_SERVERS", "false"),
         ("CLAUDE_CODE_MCP_AUTO_BACKGROUND_MS", "0"),
+        // Neither descriptions nor results of tools are cut short, nor written to disk.
+        ("CLAUDE_CODE_MAX_MCP_DESCRIPTION_LENGTH", "1000000000"),
+        ("MAX_MCP_OUTPUT_TOKENS", "1000000000"),
+        // A tool of the client's that is called like one of the CLI's own, `Bash` or `Agent`, brings nothing of the CLI's into
+        // the conversation: no rules about git, no list of agents.
+        ("CLAUDE_CODE_DISABLE_GIT_INSTRUCTIONS", "1"),
+        ("CLAUDE_AGENT_SDK_DISABLE_BUILTIN_AGENTS", "1"),
+        // All calls of an answer are asked at once, however many.
+        ("CLAUDE_CODE_MAX_TOOL_USE_CONCURRENCY", "10000"),
         ("DISABLE_AUTO_COMPACT", "1"),
         // Whether a prompt is too long is for the API to say: the CLI's own guess, three characters a token, refuses
         // prompts that fit.

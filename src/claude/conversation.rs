@@ -1,17 +1,21 @@
-//! One turn in one process: set up, lay the history down, ask, and pass the answer on.
+//! The conversation that lives in one process: set up, lay the history down, ask, pass the answer on, go on.
 
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-use super::answer::{AnswerEvent, AnswerReader, Progress};
+use super::answer::{AnswerEnd, AnswerEvent, AnswerReader, Progress};
 use super::catalog::Catalog;
 use super::failure::TurnFailure;
-use super::frame_in;
-use super::frame_out::Frame;
-use super::session::Session;
-use crate::turn::Turn;
+use super::frame_in::{self, ControlRequest, FrameIn};
+use super::frame_out::{Event, Frame};
+use super::parked::{self, OpenCall};
+use super::session::{Asked, Session, declined};
+use crate::turn::{AssistantBlock, Parameters, Turn};
+
+/// How long the CLI may take to ask for the calls of an answer that has ended (measured: some milliseconds).
+const CALLS_COME: Duration = Duration::from_secs(2);
 
 /// How long a turn may take.
 #[derive(Debug, Clone, Copy)]
@@ -25,8 +29,10 @@ pub struct Deadlines {
 }
 
 /// What is to be done with the process of a turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Afterwards {
+    /// It holds what the client will send back, this answer of the model included, and can go on from there.
+    Keep(Vec<AssistantBlock>),
     /// It is at rest and may end by itself.
     AtRest,
     /// It is in the middle of something: interrupt it.
@@ -41,6 +47,8 @@ pub struct Sink {
     events: mpsc::Sender<Result<AnswerEvent, TurnFailure>>,
     /// Room kept for a failure, so that a reader that is behind learns of it too, and nobody has to wait for him.
     last_word: Option<mpsc::OwnedPermit<Result<AnswerEvent, TurnFailure>>>,
+    /// Whether the reader was given anything.
+    has_passed: bool,
 }
 
 impl Sink {
@@ -48,7 +56,7 @@ impl Sink {
     #[must_use]
     pub fn new(events: mpsc::Sender<Result<AnswerEvent, TurnFailure>>) -> Self {
         let last_word = events.clone().try_reserve_owned().ok();
-        Self { events, last_word }
+        Self { events, last_word, has_passed: false }
     }
 
     /// Ends when the reader is gone.
@@ -57,7 +65,11 @@ impl Sink {
     }
 
     /// Passes an event on, and waits while the reader is behind: that slows the CLI down by its full pipe.
-    async fn pass(&self, event: AnswerEvent, patience: Duration) -> Result<(), Stop> {
+    ///
+    /// # Errors
+    /// When he is gone, or does not read for so long.
+    pub async fn pass(&mut self, event: AnswerEvent, patience: Duration) -> Result<(), Stop> {
+        self.has_passed = true;
         match self.events.send_timeout(Ok(event), patience).await {
             Ok(()) => Ok(()),
             Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(Stop::Gone),
@@ -65,6 +77,12 @@ impl Sink {
                 Err(Stop::Failed(TurnFailure::SlowReader { seconds: patience.as_secs() }))
             }
         }
+    }
+
+    /// Whether the reader was given anything of the answer. Until then the turn may be begun anew.
+    #[must_use]
+    pub fn has_passed(&self) -> bool {
+        self.has_passed
     }
 
     /// Passes a failure on, behind what the reader has not read yet. The first one counts.
@@ -90,25 +108,259 @@ impl From<TurnFailure> for Stop {
     }
 }
 
-/// Makes a fresh process ready for the turn and asks its question.
-///
-/// Everything up to the first piece of history is written at once: the CLI takes control requests and user frames in
-/// their order. Then each user turn of the history must be confirmed before the assistant turn behind it is written,
-/// because the CLI appends that at once.
-///
-/// # Errors
-/// When the CLI declines or ends; deadlines are the caller's.
-pub async fn ask(session: &mut Session, turn: &Turn, catalog: &Catalog) -> Result<(), TurnFailure> {
-    for frame in frame_in::of_turn(turn) {
-        session.queue(&frame)?;
-        if frame.is_confirmed() {
+/// A process and the conversation in it.
+#[derive(Debug)]
+pub struct Conversation {
+    session: Session,
+    /// What the process was told last.
+    parameters: Parameters,
+    /// The calls that wait for their results, in their order. None in a conversation that waits for the user.
+    open_calls: Vec<OpenCall>,
+}
+
+impl Conversation {
+    /// Makes a fresh process ready for the turn and asks its question.
+    ///
+    /// Everything up to the first piece of history is written at once: the CLI takes control requests and user frames in
+    /// their order. Only the tools it must know before. Then each user turn of the history must be confirmed before the
+    /// assistant turn behind it is written, because the CLI appends that at once.
+    ///
+    /// # Errors
+    /// When the CLI declines or ends; deadlines are the caller's.
+    pub async fn begin(session: &mut Session, turn: &Turn, catalog: &Catalog) -> Result<(), TurnFailure> {
+        session.offer(&turn.tools);
+        for request in frame_in::set_up(turn, session.tools().names()) {
+            session.queue_control(request)?;
+        }
+        if !turn.tools.is_empty() {
             session.flush().await?;
             settle(session, catalog).await?;
-            confirm(session).await?;
+        }
+        for frame in frame_in::history(turn) {
+            session.queue(&frame)?;
+            if frame.is_confirmed() {
+                session.flush().await?;
+                settle(session, catalog).await?;
+                confirm(session).await?;
+            }
+        }
+        session.queue(&FrameIn::question(&turn.question))?;
+        session.flush().await?;
+        settle(session, catalog).await
+    }
+
+    /// The conversation in a process in which the turn was just asked.
+    #[must_use]
+    pub fn begun(session: Session, turn: &Turn) -> Self {
+        Self { session, parameters: turn.parameters.clone(), open_calls: Vec::new() }
+    }
+
+    /// Whether the question of `turn` can be asked here as what comes next: anything of the user's where no calls are open,
+    /// and otherwise their results, all of them and nothing else.
+    #[must_use]
+    pub fn can_go_on(&self, turn: &Turn) -> bool {
+        if self.open_calls.is_empty() {
+            !parked::holds_results(&turn.question)
+        } else {
+            parked::results(&self.open_calls, &turn.question).is_some()
         }
     }
-    session.flush().await?;
-    settle(session, catalog).await
+
+    /// Asks the question of a turn whose history is what was said here.
+    ///
+    /// # Errors
+    /// When the process does not take it; deadlines are the caller's.
+    pub async fn go_on(&mut self, turn: &Turn) -> Result<(), TurnFailure> {
+        if let Some(settings) = frame_in::changed_settings(&self.parameters, turn) {
+            self.session.queue_control(ControlRequest::ApplyFlagSettings { settings })?;
+            self.parameters = turn.parameters.clone();
+        }
+        let calls = std::mem::take(&mut self.open_calls);
+        if calls.is_empty() {
+            self.session.queue(&FrameIn::question(&turn.question))?;
+            return self.session.flush().await;
+        }
+        let unfit = || TurnFailure::Protocol("not the results of the calls that wait".to_owned());
+        let results = parked::results(&calls, &turn.question).ok_or_else(unfit)?;
+        self.calls_have_come(&calls).await?;
+        let mut results = calls.iter().zip(results).peekable();
+        while let Some((call, result)) = results.next() {
+            self.session.queue_result(&call.id, result)?;
+            self.session.flush().await?;
+            // One after the other: the CLI writes results into the conversation in the order in which it happens to be done
+            // with them.
+            if results.peek().is_some() {
+                self.result_is_taken(&call.id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the CLI has asked for all calls, as the model made them.
+    async fn calls_have_come(&mut self, calls: &[OpenCall]) -> Result<(), TurnFailure> {
+        let changed =
+            || TurnFailure::Protocol("the Claude Code CLI changed the arguments of a call".to_owned());
+        let late = || TurnFailure::Protocol("the calls were not asked for".to_owned());
+        let deadline = Instant::now() + CALLS_COME;
+        for call in calls {
+            while self.session.tools().waiting(&call.id).is_none() {
+                let asked = timeout_at(deadline, self.at_rest()).await.map_err(|_| late())??;
+                self.serve(asked).await?;
+            }
+            let waiting = self.session.tools().waiting(&call.id);
+            waiting.filter(|waiting| call.is_same(waiting)).ok_or_else(changed)?;
+        }
+        Ok(())
+    }
+
+    async fn result_is_taken(&mut self, call: &str) -> Result<(), TurnFailure> {
+        loop {
+            match self.session.next().await? {
+                Frame::ToolResults(taken) if taken.iter().any(|id| id == call) => return Ok(()),
+                Frame::ControlRequest(request) => {
+                    let asked = Asked::from(&request);
+                    self.session.serve(asked).await?;
+                }
+                Frame::Event(Event::MessageStart { .. }) | Frame::Result(_) => return Err(went_on()),
+                _ => {}
+            }
+        }
+    }
+
+    /// Reads one frame of a process that waits; what it asks for, if anything, is for [`Conversation::serve`]. Dropping the
+    /// future loses nothing.
+    ///
+    /// # Errors
+    /// When it no longer waits: it has ended, or goes on by itself.
+    pub async fn at_rest(&mut self) -> Result<Option<Asked>, TurnFailure> {
+        match self.session.next().await? {
+            Frame::ControlRequest(request) => Ok(Some(Asked::from(&request))),
+            // A parked turn has no end, and at the end of a live one its result was read.
+            Frame::Event(Event::MessageStart { .. }) | Frame::Result(_) | Frame::ToolResults(_) => {
+                Err(went_on())
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Does what a process that waits asks for.
+    ///
+    /// # Errors
+    /// When it no longer reads.
+    pub async fn serve(&mut self, asked: Option<Asked>) -> Result<(), TurnFailure> {
+        match asked {
+            Some(asked) => self.session.serve(asked).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Passes the answer on until it ends. The end itself is the caller's to pass on, once he has seen to the process.
+    ///
+    /// # Errors
+    /// When the client goes away, a deadline passes or the turn fails. The first value says what state the process is in.
+    pub async fn relay(
+        &mut self,
+        turn: &Turn,
+        sink: &mut Sink,
+        deadlines: Deadlines,
+        started: Instant,
+        catalog: &Catalog,
+    ) -> (Afterwards, Result<AnswerEnd, Stop>) {
+        let mut reader = AnswerReader::new(&turn.tools);
+        let mut deadline = started + deadlines.first_frame;
+        let mut answering = false;
+        loop {
+            let read = tokio::select! {
+                biased;
+                read = timeout_at(deadline, self.session.next()) => read,
+                () = sink.closed() => return (Afterwards::Busy, Err(Stop::Gone)),
+            };
+            let frame = match read {
+                Ok(Ok(frame)) => frame,
+                Ok(Err(failure)) => return (Afterwards::Kill, Err(failure.into())),
+                Err(_elapsed) if answering => {
+                    let failure = TurnFailure::IdleTimeout { seconds: deadlines.idle.as_secs() };
+                    return (Afterwards::Kill, Err(failure.into()));
+                }
+                Err(_elapsed) => {
+                    let failure = TurnFailure::FirstFrameTimeout { seconds: deadlines.first_frame.as_secs() };
+                    return (Afterwards::Kill, Err(failure.into()));
+                }
+            };
+            match &frame {
+                Frame::ControlRequest(request) => {
+                    let asked = Asked::from(request);
+                    if let Err(failure) = self.session.serve(asked).await {
+                        return (Afterwards::Kill, Err(failure.into()));
+                    }
+                    continue;
+                }
+                Frame::ControlResponse(answer) => {
+                    if let Some(error) = &answer.error {
+                        return (Afterwards::Kill, Err(declined(error).into()));
+                    }
+                    let answered = answer.request_id.clone().into_owned();
+                    self.session.note_answered(&answered);
+                    continue;
+                }
+                _ => {}
+            }
+            answering |= matches!(frame, Frame::Event(_));
+            if answering {
+                deadline = Instant::now() + deadlines.idle;
+            }
+            let progress = match reader.on(frame) {
+                Ok(progress) => progress,
+                // After an error result the process is at rest; in all other cases it is in the middle of something.
+                Err(failure @ (TurnFailure::Api { .. } | TurnFailure::UsageLimit { .. })) => {
+                    return (Afterwards::AtRest, Err(failure.into()));
+                }
+                Err(failure) => return (Afterwards::Kill, Err(failure.into())),
+            };
+            let passed = match progress {
+                Progress::Silent => Ok(()),
+                Progress::Event(event) => sink.pass(event, deadlines.idle).await,
+                Progress::Events(events) => pass_all(sink, events, deadlines.idle).await,
+                Progress::Complete(end) => {
+                    catalog.learn_sizes(reader.take_model_usage());
+                    let said = reader.into_said().filter(|_| end.reason.is_of_the_model_s_own());
+                    return (said.map_or(Afterwards::AtRest, Afterwards::Keep), Ok(end));
+                }
+                Progress::CompleteAndParked(end) => {
+                    let said = reader.into_said();
+                    self.open_calls = said.as_deref().map(OpenCall::all_in).unwrap_or_default();
+                    return (said.map_or(Afterwards::Kill, Afterwards::Keep), Ok(end));
+                }
+                Progress::CompleteAndStop(end) => {
+                    // At once: within 3 ms the CLI would send a request of its own. An interrupt, or SIGTERM, comes too
+                    // late for that, and the process holds turns that the client will not replay, so it is of no use.
+                    self.session.kill();
+                    return (Afterwards::Kill, Ok(end));
+                }
+            };
+            if let Err(stop) = passed {
+                return (Afterwards::Busy, Err(stop));
+            }
+        }
+    }
+
+    /// Whether it waits for the results of calls.
+    #[must_use]
+    pub fn is_parked(&self) -> bool {
+        !self.open_calls.is_empty()
+    }
+
+    /// The id of its process.
+    #[must_use]
+    pub fn process_id(&self) -> i32 {
+        self.session.process_id()
+    }
+
+    /// The process, to be ended.
+    #[must_use]
+    pub fn into_session(self) -> Session {
+        self.session
+    }
 }
 
 /// Waits for the answers to the set-up, of which one lists the models.
@@ -125,92 +377,23 @@ async fn confirm(session: &mut Session) -> Result<(), TurnFailure> {
                 return Err(TurnFailure::Protocol(format!("the history was not taken: {sentence}")));
             }
             Frame::Result(_) => return Ok(()),
-            Frame::ControlRequest { request_id } => {
-                let request_id = request_id.into_owned();
-                session.decline(&request_id).await?;
+            Frame::ControlRequest(request) => {
+                let asked = Asked::from(&request);
+                session.serve(asked).await?;
             }
             _ => {}
         }
     }
 }
 
-/// Passes the answer on until it ends.
-///
-/// # Errors
-/// When the client goes away, a deadline passes or the turn fails. The second value says what state the process is in.
-pub async fn relay(
-    session: &mut Session,
-    sink: &Sink,
-    deadlines: Deadlines,
-    started: Instant,
-    catalog: &Catalog,
-) -> (Afterwards, Result<(), Stop>) {
-    let mut reader = AnswerReader::default();
-    let mut deadline = started + deadlines.first_frame;
-    let mut answering = false;
-    loop {
-        let read = tokio::select! {
-            biased;
-            read = timeout_at(deadline, session.next()) => read,
-            () = sink.closed() => return (Afterwards::Busy, Err(Stop::Gone)),
-        };
-        let frame = match read {
-            Ok(Ok(frame)) => frame,
-            Ok(Err(failure)) => return (Afterwards::Kill, Err(failure.into())),
-            Err(_elapsed) if answering => {
-                let failure = TurnFailure::IdleTimeout { seconds: deadlines.idle.as_secs() };
-                return (Afterwards::Kill, Err(failure.into()));
-            }
-            Err(_elapsed) => {
-                let failure = TurnFailure::FirstFrameTimeout { seconds: deadlines.first_frame.as_secs() };
-                return (Afterwards::Kill, Err(failure.into()));
-            }
-        };
-        if let Frame::ControlRequest { request_id } = &frame {
-            let request_id = request_id.clone().into_owned();
-            if let Err(failure) = session.decline(&request_id).await {
-                return (Afterwards::Kill, Err(failure.into()));
-            }
-            continue;
-        }
-        if matches!(frame, Frame::Event(_)) {
-            answering = true;
-        }
-        if answering {
-            deadline = Instant::now() + deadlines.idle;
-        }
-        let progress = match reader.on(frame) {
-            Ok(progress) => progress,
-            // After an error result the process is at rest; in all other cases it is in the middle of something.
-            Err(failure @ (TurnFailure::Api { .. } | TurnFailure::UsageLimit { .. })) => {
-                return (Afterwards::AtRest, Err(failure.into()));
-            }
-            Err(failure) => return (Afterwards::Kill, Err(failure.into())),
-        };
-        let passed = match progress {
-            Progress::Silent => Ok(()),
-            Progress::Event(event) => sink.pass(event, deadlines.idle).await,
-            Progress::Events(events) => pass_all(sink, events, deadlines.idle).await,
-            Progress::Complete(end) => {
-                catalog.learn_sizes(reader.take_model_usage());
-                return (Afterwards::AtRest, sink.pass(AnswerEvent::Ended(end), deadlines.idle).await);
-            }
-            Progress::CompleteAndStop(end) => {
-                // At once: within 3 ms the CLI would send a request of its own. An interrupt, or SIGTERM, comes too
-                // late for that, and the process holds turns that the client will not replay, so it is of no use.
-                session.kill();
-                return (Afterwards::Kill, sink.pass(AnswerEvent::Ended(end), deadlines.idle).await);
-            }
-        };
-        if let Err(stop) = passed {
-            return (Afterwards::Busy, Err(stop));
-        }
-    }
-}
-
-async fn pass_all(sink: &Sink, events: Vec<AnswerEvent>, patience: Duration) -> Result<(), Stop> {
+async fn pass_all(sink: &mut Sink, events: Vec<AnswerEvent>, patience: Duration) -> Result<(), Stop> {
     for event in events {
         sink.pass(event, patience).await?;
     }
     Ok(())
+}
+
+/// A process that should wait did not.
+fn went_on() -> TurnFailure {
+    TurnFailure::Protocol("the Claude Code CLI went on by itself".to_owned())
 }

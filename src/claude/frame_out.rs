@@ -20,10 +20,9 @@ pub enum Frame<'a> {
     /// The answer to a control request.
     ControlResponse(ControlResponse<'a>),
     /// The CLI asks for something.
-    ControlRequest {
-        /// To be named in the answer.
-        request_id: Cow<'a, str>,
-    },
+    ControlRequest(ControlRequest<'a>),
+    /// The CLI took results of tools into the conversation: those of the calls with these ids.
+    ToolResults(Vec<String>),
     /// How far the subscription's limits are used.
     RateLimit(RateLimit),
     /// Known, and of no concern here.
@@ -48,6 +47,17 @@ pub enum Event<'a> {
     Text(Cow<'a, str>),
     /// A piece of the summary of the model's thinking.
     Thinking(Cow<'a, str>),
+    /// A call of a tool begins.
+    ToolUse {
+        /// The call's id.
+        id: Cow<'a, str>,
+        /// The tool's name.
+        name: Cow<'a, str>,
+    },
+    /// A piece of the JSON of the call's arguments; the first is empty.
+    ToolInput(Cow<'a, str>),
+    /// A block ends.
+    BlockStop,
     /// The message ends.
     MessageDelta {
         /// Why; absent where the CLI closes a message that broke.
@@ -57,7 +67,7 @@ pub enum Event<'a> {
     },
     /// The message is over.
     MessageStop,
-    /// Block boundaries, signatures and the like.
+    /// Beginnings of other blocks, signatures and the like.
     Other,
 }
 
@@ -154,6 +164,17 @@ pub struct ControlResponse<'a> {
     pub response: Option<&'a RawValue>,
 }
 
+/// What the CLI asks for.
+#[derive(Debug)]
+pub struct ControlRequest<'a> {
+    /// To be named in the answer.
+    pub request_id: Cow<'a, str>,
+    /// What is to be done; `mcp_message` for what concerns tools.
+    pub subtype: Cow<'a, str>,
+    /// The JSON-RPC message to the server of the tools.
+    pub message: Option<&'a RawValue>,
+}
+
 /// The state of the subscription's limits.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct RateLimit {
@@ -200,6 +221,36 @@ struct RawFrame<'a> {
     #[serde(borrow)]
     response: Option<ControlResponse<'a>>,
     rate_limit_info: Option<RateLimit>,
+    #[serde(borrow)]
+    request: Option<RawRequest<'a>>,
+}
+
+#[derive(Deserialize)]
+struct RawRequest<'a> {
+    #[serde(borrow)]
+    subtype: Cow<'a, str>,
+    #[serde(borrow)]
+    message: Option<&'a RawValue>,
+}
+
+/// A user frame, as far as it holds results of tools.
+#[derive(Deserialize)]
+struct RawUser<'a> {
+    #[serde(borrow)]
+    message: RawUserMessage<'a>,
+}
+
+#[derive(Deserialize)]
+struct RawUserMessage<'a> {
+    /// Blocks, or a text of the CLI's own.
+    #[serde(borrow)]
+    content: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct RawResult<'a> {
+    #[serde(borrow)]
+    tool_use_id: Option<Text<'a>>,
 }
 
 /// The fields of all events, flat.
@@ -211,6 +262,8 @@ struct RawEvent<'a> {
     delta: Option<RawDelta<'a>>,
     #[serde(borrow)]
     message: Option<RawMessage<'a>>,
+    #[serde(borrow)]
+    content_block: Option<RawBlock<'a>>,
     usage: Option<UsageUpdate>,
 }
 
@@ -221,7 +274,20 @@ struct RawDelta<'a> {
     #[serde(borrow)]
     thinking: Option<Text<'a>>,
     #[serde(borrow)]
+    partial_json: Option<Text<'a>>,
+    #[serde(borrow)]
     stop_reason: Option<Text<'a>>,
+}
+
+/// How a block begins: only of calls more than the type matters.
+#[derive(Deserialize)]
+struct RawBlock<'a> {
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
+    #[serde(borrow)]
+    id: Option<Text<'a>>,
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -265,8 +331,11 @@ pub fn parse(line: &[u8]) -> Result<Frame<'_>, NotAFrame> {
         }
         "control_request" => {
             let Text(request_id) = frame.request_id.ok_or_else(|| malformed("control_request"))?;
-            Frame::ControlRequest { request_id }
+            let RawRequest { subtype, message } =
+                frame.request.ok_or_else(|| malformed("control_request"))?;
+            Frame::ControlRequest(ControlRequest { request_id, subtype, message })
         }
+        "user" if frame.parent_tool_use_id.is_none() => tool_results(line),
         "rate_limit_event" => {
             Frame::RateLimit(frame.rate_limit_info.ok_or_else(|| malformed("rate_limit_event"))?)
         }
@@ -275,8 +344,20 @@ pub fn parse(line: &[u8]) -> Result<Frame<'_>, NotAFrame> {
     })
 }
 
+/// The results in a user frame, which hold the whole of them: no more than their ids is read.
+fn tool_results(line: &[u8]) -> Frame<'_> {
+    let user: Option<RawUser<'_>> = serde_json::from_slice(line).ok();
+    let blocks: Option<Vec<RawResult<'_>>> =
+        user.and_then(|user| serde_json::from_str(user.message.content.get()).ok());
+    let results = blocks.into_iter().flatten().filter_map(|block| block.tool_use_id);
+    Frame::ToolResults(results.map(|Text(id)| id.into_owned()).collect())
+}
+
 fn event(event: RawEvent<'_>) -> Event<'_> {
     let usage = event.usage.unwrap_or_default();
+    if let Some(RawBlock { r#type, id: Some(Text(id)), name: Some(Text(name)) }) = event.content_block {
+        return if r#type == "tool_use" { Event::ToolUse { id, name } } else { Event::Other };
+    }
     match (&*event.r#type, event.delta, event.message) {
         ("message_start", _, Some(RawMessage { id, model, usage })) => {
             Event::MessageStart { id, model, usage }
@@ -285,6 +366,10 @@ fn event(event: RawEvent<'_>) -> Event<'_> {
         ("content_block_delta", Some(RawDelta { thinking: Some(Text(text)), .. }), _) => {
             Event::Thinking(text)
         }
+        ("content_block_delta", Some(RawDelta { partial_json: Some(Text(json)), .. }), _) => {
+            Event::ToolInput(json)
+        }
+        ("content_block_stop", ..) => Event::BlockStop,
         ("message_delta", delta, _) => Event::MessageDelta {
             stop_reason: delta.and_then(|delta| delta.stop_reason).map(|Text(reason)| reason),
             usage,

@@ -1,34 +1,46 @@
 //! The Claude Code CLI, from its command line to its answers.
 //!
-//! - [`frame_in`], [`frame_out`]: what is written to and read from a process; [`answer`] makes events of the latter.
+//! - [`frame_in`], [`frame_out`]: what is written to and read from a process; [`answer`] makes events of the latter, and
+//!   [`said`] remembers them as a client will send them back.
 //! - [`features`], [`command_line`], [`launcher`], [`process`], [`line_reader`]: how a process is started, bounded and
 //!   ended.
 //! - [`supply`]: where processes come from; [`admission`]: how many turns run at once.
-//! - [`session`], [`conversation`]: one turn in one process.
+//! - [`session`], [`conversation`]: one process and the conversation in it; [`tool_server`]: its tools; [`parked`]: which
+//!   results its open calls take.
+//! - [`kept`]: processes that wait for what comes next in their conversation, found by its [`conversation_key`].
+//! - [`memory`]: how much of it there is, and processes take.
+//! - `answering`: one turn, from the queue to the end of its process or to its next turn.
 //! - [`catalog`], [`credential`], [`failure`]: the models, who is signed in, what can go wrong.
 //!
 //! [`Claude`] is the whole of it, as the endpoints see it.
 
 pub mod admission;
 pub mod answer;
+mod answering;
 pub mod catalog;
 pub mod command_line;
 pub mod conversation;
+pub mod conversation_key;
 pub mod credential;
 pub mod failure;
 pub mod features;
 pub mod frame_in;
 pub mod frame_out;
+pub mod kept;
 pub mod launcher;
 pub mod line_reader;
+pub mod memory;
+pub mod parked;
 pub mod process;
+pub mod said;
 pub mod session;
 pub mod supply;
+pub mod tool_server;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -36,12 +48,14 @@ use tokio_util::task::TaskTracker;
 use admission::Admission;
 use answer::AnswerEvent;
 use catalog::{Catalog, CliModel};
-use conversation::{Afterwards, Deadlines, Sink, Stop};
+use conversation::{Deadlines, Sink};
 use failure::TurnFailure;
 use frame_in::ControlRequest;
+use kept::{KeepLimits, Kept, KeptCount};
 use session::Session;
 use supply::{ProcessSettings, ProcessSupply};
 
+use crate::tenant::Tenant;
 use crate::turn::Turn;
 
 /// Events of one answer that may wait for their reader. Then the CLI is slowed down.
@@ -58,6 +72,8 @@ pub struct ClaudeSettings {
     pub max_concurrency: usize,
     /// Turns that may wait for a place.
     pub queue_size: usize,
+    /// How long, and how many, processes wait for what comes next in their conversation.
+    pub keep: KeepLimits,
 }
 
 /// The model behind the CLI. Cheap to clone.
@@ -70,6 +86,7 @@ pub struct Claude {
 struct Inner {
     supply: ProcessSupply,
     admission: Admission,
+    kept: Kept,
     catalog: Catalog,
     deadlines: Deadlines,
     /// A usage limit that was hit, until it is lifted: more requests would only start processes in vain.
@@ -116,6 +133,7 @@ impl Claude {
         let inner = Inner {
             supply: ProcessSupply::new(settings.process)?,
             admission: Admission::new(settings.max_concurrency, settings.queue_size),
+            kept: Kept::new(settings.keep),
             catalog: Catalog::default(),
             deadlines: settings.deadlines,
             usage_limit: Mutex::default(),
@@ -127,9 +145,9 @@ impl Claude {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Asks the model.
+    /// Asks the model on behalf of `tenant`.
     #[must_use]
-    pub fn answer(&self, turn: Turn) -> Answer {
+    pub fn answer(&self, tenant: Tenant, turn: Turn) -> Answer {
         // One place more, for a failure.
         let (sender, events) = mpsc::channel(EVENTS_IN_FLIGHT + 1);
         let mut sink = Sink::new(sender);
@@ -142,7 +160,7 @@ impl Claude {
             let stop = inner.stop.clone();
             tokio::select! {
                 biased;
-                () = inner.run(&turn, &mut sink) => {}
+                () = Arc::clone(&inner).run(tenant, &turn, &mut sink) => {}
                 // Dropping the run kills its process.
                 () = stop.cancelled() => sink.fail(TurnFailure::ShuttingDown),
             }
@@ -209,6 +227,12 @@ impl Claude {
         self.inner.admission.free_places()
     }
 
+    /// How many processes wait with a conversation in them.
+    #[must_use]
+    pub fn kept(&self) -> KeptCount {
+        self.inner.kept.count()
+    }
+
     /// Whether the server is about to stop and takes no more questions.
     #[must_use]
     pub fn is_draining(&self) -> bool {
@@ -227,87 +251,6 @@ impl Claude {
 }
 
 impl Inner {
-    /// One turn, from the queue to the end of its process.
-    async fn run(&self, turn: &Turn, sink: &mut Sink) {
-        let place = tokio::select! {
-            biased;
-            place = self.admit() => place,
-            () = sink.closed() => return,
-        };
-        let _place: OwnedSemaphorePermit = match place {
-            Ok(place) => place,
-            Err(failure) => return sink.fail(failure),
-        };
-        let started = Instant::now();
-        let (session, afterwards, outcome) = self.converse(turn, sink, started).await;
-        if let Err(Stop::Failed(failure)) = outcome {
-            self.remember_limit(&failure);
-            sink.fail(failure);
-        }
-        if let Some(session) = session {
-            self.dispose(session, afterwards).await;
-        }
-    }
-
-    async fn admit(&self) -> Result<OwnedSemaphorePermit, TurnFailure> {
-        self.check_limit()?;
-        self.admission.enter().await
-    }
-
-    async fn converse(
-        &self,
-        turn: &Turn,
-        sink: &Sink,
-        started: Instant,
-    ) -> (Option<Session>, Afterwards, Result<(), Stop>) {
-        let first_frame = started + self.deadlines.first_frame;
-        let late =
-            || Stop::Failed(TurnFailure::FirstFrameTimeout { seconds: self.deadlines.first_frame.as_secs() });
-        let taken = tokio::select! {
-            biased;
-            taken = timeout_at(first_frame, self.supply.take()) => taken,
-            () = sink.closed() => return (None, Afterwards::Kill, Err(Stop::Gone)),
-        };
-        let (process, starting) = match taken {
-            Ok(Ok(taken)) => taken,
-            Ok(Err(failure)) => return (None, Afterwards::Kill, Err(failure.into())),
-            Err(_elapsed) => return (None, Afterwards::Kill, Err(late())),
-        };
-        let mut session = Session::new(process);
-        let asked = tokio::select! {
-            biased;
-            asked = timeout_at(first_frame, conversation::ask(&mut session, turn, &self.catalog)) => asked,
-            () = sink.closed() => return (Some(session), Afterwards::Kill, Err(Stop::Gone)),
-        };
-        drop(starting);
-        match asked {
-            Ok(Ok(())) => {}
-            Ok(Err(failure)) => return (Some(session), Afterwards::Kill, Err(failure.into())),
-            Err(_elapsed) => return (Some(session), Afterwards::Kill, Err(late())),
-        }
-        let relay = conversation::relay(&mut session, sink, self.deadlines, started, &self.catalog);
-        match timeout_at(started + self.deadlines.total, relay).await {
-            Ok((afterwards, outcome)) => (Some(session), afterwards, outcome),
-            Err(_elapsed) => {
-                let failure = TurnFailure::TotalTimeout { seconds: self.deadlines.total.as_secs() };
-                (Some(session), Afterwards::Kill, Err(failure.into()))
-            }
-        }
-    }
-
-    async fn dispose(&self, session: Session, afterwards: Afterwards) {
-        let id = session.process_id();
-        match afterwards {
-            Afterwards::AtRest => session.into_process().end().await,
-            Afterwards::Busy => session.interrupt_and_end().await,
-            Afterwards::Kill => {
-                session.into_process().kill_and_wait().await;
-            }
-        }
-        // Whichever way was meant, it may have been killed in the end.
-        self.supply.forget(id).await;
-    }
-
     /// Starts a process only to hear which models there are.
     async fn list_models(&self) -> Result<(), TurnFailure> {
         let _place = self.admission.enter().await?;
@@ -315,7 +258,7 @@ impl Inner {
         let late = || TurnFailure::FirstFrameTimeout { seconds: self.deadlines.first_frame.as_secs() };
         let (process, _starting) = timeout_at(deadline, self.supply.take()).await.map_err(|_| late())??;
         let mut session = Session::new(process);
-        session.queue_control(ControlRequest::Initialize { system_prompt: "" })?;
+        session.queue_control(ControlRequest::Initialize { system_prompt: "", servers: &[] })?;
         session.flush().await?;
         let listed = session.settle(|body| self.catalog.learn_models(body));
         timeout_at(deadline, listed).await.map_err(|_| late())??;

@@ -6,6 +6,8 @@ use super::failure::TurnFailure;
 use super::frame_in::{ControlRequest, FrameIn};
 use super::frame_out::{self, Frame};
 use super::process::CliProcess;
+use super::tool_server::{Reply, ToolServer, WaitingCall};
+use crate::turn::{ResultBlock, Tool};
 
 /// Frames of unknown kind, and lines that were no frames, since the start of the program.
 static UNKNOWN_FRAMES: AtomicU64 = AtomicU64::new(0);
@@ -28,13 +30,44 @@ pub struct Session {
     /// Ids of control requests that are not answered yet. Answers may come in another order.
     unanswered: Vec<String>,
     requests: u64,
+    tools: ToolServer,
+}
+
+/// A control request of the CLI, apart from the line it came in.
+#[derive(Debug)]
+pub struct Asked {
+    request_id: String,
+    /// The message to the server of the tools; everything else is declined.
+    message: Option<String>,
+}
+
+impl From<&frame_out::ControlRequest<'_>> for Asked {
+    fn from(request: &frame_out::ControlRequest<'_>) -> Self {
+        let message = request.message.filter(|_| request.subtype == "mcp_message");
+        Self {
+            request_id: request.request_id.clone().into_owned(),
+            message: message.map(|message| message.get().to_owned()),
+        }
+    }
 }
 
 impl Session {
     /// A session with a process that was just started.
     #[must_use]
     pub fn new(process: CliProcess) -> Self {
-        Self { process, outbox: Vec::new(), unanswered: Vec::new(), requests: 0 }
+        let tools = ToolServer::default();
+        Self { process, outbox: Vec::new(), unanswered: Vec::new(), requests: 0, tools }
+    }
+
+    /// Has these tools for the CLI, once it is told of their server.
+    pub fn offer(&mut self, tools: &[Tool]) {
+        self.tools = ToolServer::new(tools.to_vec());
+    }
+
+    /// The tools, and the calls that wait.
+    #[must_use]
+    pub fn tools(&self) -> &ToolServer {
+        &self.tools
     }
 
     /// Puts a frame behind those that wait to be written. [`Session::settle`] waits for the answers to control requests.
@@ -103,28 +136,27 @@ impl Session {
         Ok(frame)
     }
 
-    /// Reads until every control request sent so far is answered, and hands the body of each answer to `seen`.
+    /// Reads until every control request sent so far is answered and the CLI knows the tools, and hands the body of each
+    /// answer to `seen`.
     ///
     /// # Errors
     /// When the CLI declines one, or as [`Session::next`].
     pub async fn settle(&mut self, mut seen: impl FnMut(&str)) -> Result<(), TurnFailure> {
-        while !self.unanswered.is_empty() {
+        while !self.unanswered.is_empty() || !self.tools.is_ready() {
             match self.next().await? {
                 Frame::ControlResponse(answer) => {
                     if let Some(error) = answer.error {
-                        return Err(TurnFailure::Protocol(format!(
-                            "a control request was declined: {error}"
-                        )));
+                        return Err(declined(&error));
                     }
                     if let Some(body) = answer.response {
                         seen(body.get());
                     }
                     let answered = answer.request_id.into_owned();
-                    self.unanswered.retain(|request| *request != answered);
+                    self.note_answered(&answered);
                 }
-                Frame::ControlRequest { request_id } => {
-                    let request_id = request_id.into_owned();
-                    self.decline(&request_id).await?;
+                Frame::ControlRequest(request) => {
+                    let asked = Asked::from(&request);
+                    self.serve(asked).await?;
                 }
                 Frame::Result(result) if result.is_error => {
                     let sentence = result.result.unwrap_or_default();
@@ -136,13 +168,33 @@ impl Session {
         Ok(())
     }
 
-    /// Declines a control request of the CLI.
+    /// Notes that a control request was answered.
+    pub fn note_answered(&mut self, request_id: &str) {
+        self.unanswered.retain(|request| *request != request_id);
+    }
+
+    /// Does what the CLI asks for, or declines it. A call of a tool stays unanswered; see [`Session::queue_result`].
     ///
     /// # Errors
     /// As [`Session::flush`].
-    pub async fn decline(&mut self, request_id: &str) -> Result<(), TurnFailure> {
-        self.queue(&FrameIn::decline(request_id))?;
+    pub async fn serve(&mut self, asked: Asked) -> Result<(), TurnFailure> {
+        let Asked { request_id, message } = asked;
+        match message.map(|message| self.tools.on(&request_id, &message)) {
+            Some(Ok(Reply::Later)) => return Ok(()),
+            Some(Ok(Reply::Now(answer))) => self.queue(&FrameIn::mcp_answer(&request_id, &answer))?,
+            Some(Err(_)) | None => self.queue(&FrameIn::decline(&request_id))?,
+        }
         self.flush().await
+    }
+
+    /// Queues the result of a call that waits.
+    ///
+    /// # Errors
+    /// When the call does not wait.
+    pub fn queue_result(&mut self, call_id: &str, result: &[ResultBlock]) -> Result<(), TurnFailure> {
+        let no_call = || TurnFailure::Protocol("a result for a call that does not wait".to_owned());
+        let call: WaitingCall = self.tools.take(call_id).ok_or_else(no_call)?;
+        self.queue(&FrameIn::call_result(&call, result))
     }
 
     /// The CLI's process id.
@@ -175,6 +227,7 @@ impl Session {
         }
     }
 
+    /// Waits for the process's end after its output has ended, and tells of it.
     async fn crashed(&mut self) -> TurnFailure {
         let status = self.process.reap().await;
         let stderr = self.process.stderr_tail();
@@ -185,4 +238,10 @@ impl Session {
         tracing::debug!(target: CLI_STDERR, stderr, "what it said on stderr");
         TurnFailure::Crashed { status }
     }
+}
+
+/// The failure that a declined control request is.
+#[must_use]
+pub fn declined(error: &str) -> TurnFailure {
+    TurnFailure::Protocol(format!("a control request was declined: {error}"))
 }

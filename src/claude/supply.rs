@@ -59,6 +59,7 @@ impl CliProgram {
 #[derive(Debug)]
 pub struct ProcessSupply {
     settings: ProcessSettings,
+    credential_name: String,
     folders: Folders,
     spawner: Spawner,
     /// Starts at a time: a start keeps a core busy for some 0.65 s, more at once only make each slower.
@@ -80,7 +81,8 @@ impl ProcessSupply {
     /// # Errors
     /// When a folder cannot be made or the thread cannot be started.
     pub fn new(settings: ProcessSettings) -> std::io::Result<Self> {
-        let own = settings.state_dir.join("claude").join(settings.credential.folder_name());
+        let credential_name = settings.credential.folder_name();
+        let own = settings.state_dir.join("claude").join(&credential_name);
         let config = match &settings.credential {
             Credential::ConfigDir(folder) => folder.clone(),
             Credential::OauthToken(_) | Credential::ApiKey(_) => own.join("config"),
@@ -91,7 +93,20 @@ impl ProcessSupply {
         }
         let spawner = Spawner::start(settings.launcher.clone())?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Ok(Self { settings, folders, spawner, starts: Semaphore::new(cores), installed: OnceCell::new() })
+        Ok(Self {
+            settings,
+            credential_name,
+            folders,
+            spawner,
+            starts: Semaphore::new(cores),
+            installed: OnceCell::new(),
+        })
+    }
+
+    /// Tells credentials apart without telling them.
+    #[must_use]
+    pub fn credential_name(&self) -> &str {
+        &self.credential_name
     }
 
     /// A started process. The guard limits how many are being started at once and may be dropped when the process has

@@ -34,6 +34,8 @@ use crate::claude::command_line::CliProgram;
 use crate::claude::command_line::PASSED_THROUGH;
 use crate::claude::conversation::Deadlines;
 use crate::claude::credential::Credential;
+use crate::claude::kept::KeepLimits;
+use crate::claude::memory;
 use crate::claude::process::own_program;
 use crate::claude::supply::ProcessSettings;
 use crate::http::keys::ApiKeys;
@@ -145,6 +147,12 @@ impl Config {
                 },
                 max_concurrency: settings.max_concurrency.get(),
                 queue_size: settings.queue_size.get(),
+                keep: KeepLimits {
+                    live: settings.live_ttl.0,
+                    parked: settings.parked_ttl.0,
+                    processes: settings.max_kept.get(),
+                    memory: settings.memory_budget.map_or_else(memory::default_budget, |budget| budget.0),
+                },
             },
             http: HttpSettings {
                 keys,

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use super::effective::{Effective, read_one};
 use super::layers::Layers;
 use super::table::{BLANK, Setting, settings};
-use super::values::{BaseUrl, DemoChoice, HostName, OneWord, Origin, Seconds, Value, Whole, Words};
+use super::values::{BaseUrl, Bytes, DemoChoice, HostName, OneWord, Origin, Seconds, Value, Whole, Words};
 use crate::logging::{LogFilter, LogFormat};
 use crate::media::ImageUrls;
 use crate::translate::models::Aliases;
@@ -68,6 +68,18 @@ settings! {
         total_timeout: Seconds, "COUPLET_TOTAL_TIMEOUT", default = "1800";
         /// Seconds that open answers are given when the server is told to stop.
         shutdown_grace: Seconds, "COUPLET_SHUTDOWN_GRACE", default = "8";
+    }
+    "Conversations that go on" {
+        /// Processes that wait with a conversation in them, for its next message or for the results of its tools: there it
+        /// goes on at once, and Anthropic's prompt cache holds. With 0 each request gets a process of its own.
+        max_kept: Whole<0, 10_000>, "COUPLET_MAX_KEPT", default = "16";
+        /// Seconds a process waits for the next message of its conversation.
+        live_ttl: Seconds, "COUPLET_LIVE_TTL", default = "600";
+        /// Seconds a process waits for the results of its tools.
+        parked_ttl: Seconds, "COUPLET_PARKED_TTL", default = "900";
+        /// Memory for all processes together. Those that have waited longest end when it runs short; requests never do.
+        memory_budget: Option<Bytes>, "COUPLET_MEMORY_BUDGET",
+            unset = "half of what the machine or its container has", example = "4GiB";
     }
     "Images" {
         /// What to do with images by https: fetch them here, from public addresses only and past all proxies; pass the URL

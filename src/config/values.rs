@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::http::Uri;
+use bytesize::ByteSize;
 use secrecy::SecretString;
 use serde_json::json;
 
@@ -166,6 +167,24 @@ impl Value for Seconds {
 
     fn shown(&self) -> serde_json::Value {
         if self.0.subsec_nanos() == 0 { json!(self.0.as_secs()) } else { json!(self.0.as_secs_f64()) }
+    }
+}
+
+/// An amount of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bytes(pub u64);
+
+impl Value for Bytes {
+    fn allowed() -> String {
+        "an amount such as 2GiB, 1500MB or a number of bytes".to_owned()
+    }
+
+    fn read(text: &str) -> Result<Self, Refusal> {
+        text.trim().parse::<ByteSize>().map(|size| Self(size.as_u64())).map_err(|_| Refusal::default())
+    }
+
+    fn shown(&self) -> serde_json::Value {
+        json!(ByteSize(self.0).to_string())
     }
 }
 
@@ -382,6 +401,11 @@ mod tests {
     #[case::seconds(Seconds::read("1e-12").is_err())]
     #[case::seconds(Seconds::read("604801").is_err())]
     #[case::seconds(Seconds::read("0.5") == Ok(Seconds(Duration::from_millis(500))))]
+    #[case::bytes(Bytes::read("2GiB") == Ok(Bytes(2 << 30)))]
+    #[case::bytes(Bytes::read("1500 MB") == Ok(Bytes(1_500_000_000)))]
+    #[case::bytes(Bytes::read("77") == Ok(Bytes(77)))]
+    #[case::bytes(Bytes::read("-1").is_err())]
+    #[case::bytes(Bytes::read("much").is_err())]
     #[case::whole(Whole::<1, 3>::read("0").is_err())]
     #[case::whole(Whole::<1, 3>::read("4").is_err())]
     #[case::whole(Whole::<1, 3>::read("3") == Ok(Whole(3)))]

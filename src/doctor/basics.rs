@@ -89,7 +89,7 @@ async fn end(lab: &Laboratory) -> Finding {
 
 async fn initialize(session: &mut Session) -> Result<(), String> {
     let started = async {
-        session.queue_control(ControlRequest::Initialize { system_prompt: "" })?;
+        session.queue_control(ControlRequest::Initialize { system_prompt: "", servers: &[] })?;
         session.flush().await?;
         session.settle(|_| {}).await
     };

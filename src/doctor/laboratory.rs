@@ -13,8 +13,10 @@ use crate::claude::command_line::CliProgram;
 use crate::claude::conversation::Deadlines;
 use crate::claude::credential::Credential;
 use crate::claude::failure::TurnFailure;
+use crate::claude::kept::KeepLimits;
 use crate::claude::supply::{ProcessSettings, ProcessSupply};
 use crate::claude::{Claude, ClaudeSettings};
+use crate::tenant::Tenant;
 use crate::turn::{AssistantBlock, Message, Parameters, Turn, UserBlock};
 use crate::upstream::{Asked, Received, Upstream};
 
@@ -64,8 +66,9 @@ impl Laboratory {
             passed_through: std::env::var_os("PATH").map(|path| ("PATH".into(), path)).into_iter().collect(),
         };
         let deadlines = Deadlines { first_frame: PATIENCE, idle: PATIENCE, total: PATIENCE * 2 };
+        let keep = KeepLimits { live: PATIENCE, parked: PATIENCE, processes: 2, memory: u64::MAX };
         let claude =
-            ClaudeSettings { process: settings.clone(), deadlines, max_concurrency: 2, queue_size: 8 };
+            ClaudeSettings { process: settings.clone(), deadlines, max_concurrency: 2, queue_size: 8, keep };
         Ok(Self { settings, claude: Claude::new(claude)?, upstream, folder })
     }
 
@@ -112,7 +115,7 @@ impl Laboratory {
     /// Asks a turn, reads its answer to the end, and waits a moment for requests that the CLI might add.
     pub async fn ask(&self, turn: Turn) -> Trial {
         let before = self.upstream.log().model_count();
-        let mut answer = self.claude.answer(turn);
+        let mut answer = self.claude.answer(Tenant::anyone(), turn);
         let mut trial = Trial {
             texts: Vec::new(),
             reasoning: String::new(),

@@ -6,7 +6,7 @@ use axum::extract::{Request, State};
 use axum::http::header::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use uuid::Uuid;
 
 use super::request_log::RequestLog;
@@ -17,6 +17,7 @@ use crate::openai::chat_answer::ChatCompletion;
 use crate::openai::chat_request::ChatRequest;
 use crate::openai::error::ApiError;
 use crate::openai::parse::Parsed;
+use crate::tenant::Tenant;
 use crate::translate::chat_answer::{ChunkFold, ChunkWriter};
 use crate::translate::{chat_request, media_failure};
 
@@ -28,7 +29,11 @@ pub fn router() -> Router<App> {
     Router::new().route("/chat/completions", post(create))
 }
 
-async fn create(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
+async fn create(
+    State(app): State<App>,
+    Extension(tenant): Extension<Tenant>,
+    request: Request,
+) -> Result<Response, ApiError> {
     let log = RequestLog::of(&request);
     let Parsed { request, mut ignored } = body::json::<ChatRequest>(request).await?;
     let stream = request.stream.unwrap_or(false);
@@ -43,7 +48,7 @@ async fn create(State(app): State<App>, request: Request) -> Result<Response, Ap
 
     let id = format!("chatcmpl-{}", Uuid::new_v4().simple());
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let answer = app.claude.answer(turn);
+    let answer = app.claude.answer(tenant, turn);
     let fingerprint = app.http.mode.fingerprint();
     // The whole answer always tells its usage.
     let writer = ChunkWriter::new(&id, now, fingerprint, include_usage || !stream, calls);

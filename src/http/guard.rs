@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::App;
 use crate::openai::error::ApiError;
+use crate::tenant::Tenant;
 
 /// Refuses calls by a wrong host name or from a foreign web page.
 ///
@@ -33,15 +34,19 @@ pub async fn check_host_and_origin(State(app): State<App>, request: Request, nex
     next.run(request).await
 }
 
-/// Refuses calls without one of the configured keys, in whichever form the key comes.
-pub async fn check_key(State(app): State<App>, request: Request, next: Next) -> Response {
+/// Refuses calls without one of the configured keys, in whichever form the key comes, and tells the others' handlers on
+/// whose behalf they work: a [`Tenant`] among the request's extensions.
+pub async fn check_key(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let keys = &app.http.keys;
-    if keys.is_empty() {
-        return next.run(request).await;
-    }
-    match offered_key(request.headers()) {
-        Some(key) if keys.accept(key) => next.run(request).await,
-        offered => {
+    let offered = offered_key(request.headers());
+    let tenant =
+        if keys.is_empty() { Some(Tenant::anyone()) } else { offered.and_then(|key| keys.accept(key)) };
+    match tenant {
+        Some(tenant) => {
+            request.extensions_mut().insert(tenant);
+            next.run(request).await
+        }
+        None => {
             let message = match offered {
                 Some(_) => "The API key is not one of those in COUPLET_API_KEYS.",
                 None => "An API key is needed: `Authorization: Bearer <key>` or `x-api-key: <key>`.",

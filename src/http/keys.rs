@@ -4,6 +4,8 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
+use crate::tenant::Tenant;
+
 /// The accepted keys, kept as hashes.
 #[derive(Debug, Clone, Default)]
 pub struct ApiKeys {
@@ -23,12 +25,12 @@ impl ApiKeys {
         self.hashes.is_empty()
     }
 
-    /// Whether `key` is one of them. Takes the same time for each key of a length, right or wrong.
+    /// Who holds `key`, if it is one of them. Takes the same time for each key of a length, right or wrong.
     #[must_use]
-    pub fn accept(&self, key: &[u8]) -> bool {
+    pub fn accept(&self, key: &[u8]) -> Option<Tenant> {
         let offered = hash(key);
         let found = self.hashes.iter().fold(Choice::from(0), |found, known| found | known.ct_eq(&offered));
-        found.into()
+        bool::from(found).then(|| Tenant::of_key(offered))
     }
 }
 
@@ -43,11 +45,13 @@ mod tests {
     #[test]
     fn only_the_configured_keys_are_accepted() {
         let keys = ApiKeys::from_secrets(["alpha".into(), "beta".into()]);
-        assert!(keys.accept(b"alpha") && keys.accept(b"beta"));
+        let (alpha, beta) = (keys.accept(b"alpha").unwrap(), keys.accept(b"beta").unwrap());
+        assert_ne!(alpha, beta);
+        assert_eq!(keys.accept(b"alpha"), Some(alpha));
         for wrong in ["", "alph", "alpha ", "ALPHA", "alphabeta"] {
-            assert!(!keys.accept(wrong.as_bytes()), "{wrong}");
+            assert_eq!(keys.accept(wrong.as_bytes()), None, "{wrong}");
         }
-        assert!(!ApiKeys::default().accept(b""));
+        assert_eq!(ApiKeys::default().accept(b""), None);
         assert!(!format!("{keys:?}").contains("alpha"));
     }
 }

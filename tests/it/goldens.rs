@@ -60,7 +60,11 @@ fn events(bytes: &[u8], piece: usize) -> Vec<Result<AnswerEvent, TurnFailure>> {
                 Ok(Progress::Silent) => {}
                 Ok(Progress::Event(event)) => events.push(Ok(event)),
                 Ok(Progress::Events(more)) => events.extend(more.into_iter().map(Ok)),
-                Ok(Progress::Complete(end) | Progress::CompleteAndStop(end)) => {
+                Ok(
+                    Progress::Complete(end)
+                    | Progress::CompleteAndParked(end)
+                    | Progress::CompleteAndStop(end),
+                ) => {
                     events.push(Ok(AnswerEvent::Ended(end)));
                     break;
                 }

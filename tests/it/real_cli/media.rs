@@ -6,6 +6,7 @@ use couplet::claude::Claude;
 use couplet::claude::answer::AnswerEvent;
 use couplet::media::network::Network;
 use couplet::media::{ImageUrls, MediaSettings, limits, scale};
+use couplet::tenant::Tenant;
 use couplet::turn::{Media, Message, Parameters, Turn, UserBlock};
 use image::{GenericImageView, ImageFormat};
 use serde_json::{Value, json};
@@ -152,7 +153,7 @@ async fn the_cli_changes_what_is_beyond_its_limits() {
             tools: Vec::new(),
             parameters: Parameters::default(),
         };
-        let mut answer = claude.answer(turn);
+        let mut answer = claude.answer(Tenant::anyone(), turn);
         while !matches!(answer.next().await.expect("an answer"), AnswerEvent::Ended(_)) {}
         let shown = received(&app);
         let untouched = shown
@@ -237,7 +238,7 @@ async fn history_and_tool_messages_hold_images_and_files() {
             json!({"role": "assistant", "content": [text_part("let me see"), call("call_1"), call("call_2")]}),
             json!({"role": "user", "content": [
                 result("call_1", json!([text_part("ab"), image_block("image/png", &two)])),
-                result("call_2", json!("none"))]}),
+                result("call_2", json!([text_part("none")]))]}),
             json!({"role": "assistant", "content": [text_part("a square")]}),
             json!({"role": "user", "content": "again"}),
             json!({"role": "assistant", "content": [call("call_3")]}),

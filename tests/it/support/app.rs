@@ -8,6 +8,7 @@ use couplet::claude::ClaudeSettings;
 use couplet::claude::command_line::CliProgram;
 use couplet::claude::conversation::Deadlines;
 use couplet::claude::credential::Credential;
+use couplet::claude::kept::KeepLimits;
 use couplet::claude::supply::ProcessSettings;
 use couplet::config::Config;
 use couplet::http::HttpSettings;
@@ -69,6 +70,12 @@ impl Builder {
                 },
                 max_concurrency: 16,
                 queue_size: 64,
+                keep: KeepLimits {
+                    live: Duration::from_secs(60),
+                    parked: Duration::from_secs(60),
+                    processes: 16,
+                    memory: u64::MAX,
+                },
             },
             http: HttpSettings::default(),
             media: MediaSettings::default(),

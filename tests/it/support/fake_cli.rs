@@ -53,16 +53,20 @@ impl FakeCli {
         format!("{SCHEME}{}", self.file("script.json").display())
     }
 
-    /// A Couplet in front of it.
+    /// A Couplet in front of it that gives each turn a process of its own.
     pub async fn app(&self) -> TestApp {
         self.app_with(|_| {}).await
     }
 
-    /// A Couplet in front of it, with other settings.
+    /// The same with other settings.
     pub async fn app_with(&self, change: impl FnOnce(&mut Config)) -> TestApp {
         let base_url = self.base_url();
         let builder = Builder::new(&program()).await;
-        builder.with(|config| config.claude.process.base_url = Some(base_url)).with(change).start().await
+        let common = |config: &mut Config| {
+            config.claude.process.base_url = Some(base_url);
+            config.claude.keep.processes = 0;
+        };
+        builder.with(common).with(change).start().await
     }
 
     /// What its processes told of themselves, in no order.

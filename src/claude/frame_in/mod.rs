@@ -1,0 +1,220 @@
+//! Frames written to the CLI's stdin, one JSON object a line.
+
+mod content;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use content::MessageIn;
+pub use settings::{changed_settings, flag_settings};
+
+use super::tool_server::{self, WaitingCall};
+use crate::turn::{AssistantBlock, Effort, Message, ResultBlock, Turn, UserBlock};
+
+/// A question, a control request or a piece of history on its way into the CLI.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FrameIn<'a> {
+    /// Asks the CLI to do something; it answers with a control response of the same id.
+    ControlRequest {
+        /// Chosen by the sender, unique in the process.
+        request_id: String,
+        /// What to do.
+        request: ControlRequest<'a>,
+    },
+    /// Answers a control request of the CLI.
+    ControlResponse {
+        /// The answer.
+        response: ControlAnswer<'a>,
+    },
+    /// A user turn: a question, or with `should_query: false` a piece of history.
+    User {
+        /// The turn itself.
+        message: MessageIn<'a>,
+        /// Always null: no subagent speaks here.
+        parent_tool_use_id: Option<()>,
+        /// Left empty: the CLI knows its session.
+        session_id: &'static str,
+        /// Present and false where the turn is history only; the CLI answers with an empty `result`.
+        #[serde(rename = "shouldQuery", skip_serializing_if = "Option::is_none")]
+        should_query: Option<bool>,
+        /// Always true: the text is delivered as written, with no look for commands and file mentions in it. Not
+        /// documented; seen to work on 2.1.270 and 2.1.329, unknown to 2.1.197. See `user_content` for the second lock.
+        client_composed: bool,
+    },
+    /// An assistant turn of the history. It is appended at once, while user frames queue: it may be written only after
+    /// the `result` of the user frame before it.
+    Assistant {
+        /// The turn itself.
+        message: MessageIn<'a>,
+        /// Always null.
+        parent_tool_use_id: Option<()>,
+        /// Left empty.
+        session_id: &'static str,
+    },
+}
+
+/// What a control request asks for.
+#[derive(Debug, Serialize)]
+#[serde(tag = "subtype", rename_all = "snake_case")]
+pub enum ControlRequest<'a> {
+    /// The first frame of a process. Without `systemPrompt` the CLI would send its own long one; an empty one sends none.
+    Initialize {
+        /// The system prompt.
+        #[serde(rename = "systemPrompt")]
+        system_prompt: &'a str,
+        /// The servers of tools that Couplet has for it; see [`super::tool_server`].
+        #[serde(rename = "sdkMcpServers", skip_serializing_if = "<[_]>::is_empty")]
+        servers: &'a [&'static str],
+    },
+    /// Settings for the requests from now on.
+    ApplyFlagSettings {
+        /// See [`flag_settings`].
+        settings: Value,
+    },
+    /// 0 turns thinking off, where the model allows that.
+    SetMaxThinkingTokens {
+        /// Tokens.
+        max_thinking_tokens: u32,
+    },
+    /// Ends the running answer.
+    Interrupt,
+}
+
+/// The answer to a control request of the CLI.
+#[derive(Debug, Serialize)]
+#[serde(tag = "subtype", rename_all = "snake_case")]
+pub enum ControlAnswer<'a> {
+    /// It is not done.
+    Error {
+        /// The request.
+        request_id: &'a str,
+        /// Why.
+        error: &'static str,
+    },
+    /// It is done.
+    Success {
+        /// The request.
+        request_id: &'a str,
+        /// What it asked for.
+        response: McpResponse<'a>,
+    },
+}
+
+/// What a server of tools says.
+#[derive(Debug, Serialize)]
+pub struct McpResponse<'a> {
+    mcp_response: McpMessage<'a>,
+}
+
+/// A JSON-RPC message.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum McpMessage<'a> {
+    Plain(&'a Value),
+    CallResult { jsonrpc: &'static str, id: &'a Value, result: content::CallResult<'a> },
+}
+
+impl<'a> FrameIn<'a> {
+    /// A user turn that is history.
+    #[must_use]
+    pub fn history_user(blocks: &'a [UserBlock]) -> Self {
+        Self::user(blocks, Some(false))
+    }
+
+    /// A user turn that the model is to answer.
+    #[must_use]
+    pub fn question(blocks: &'a [UserBlock]) -> Self {
+        Self::user(blocks, None)
+    }
+
+    fn user(blocks: &'a [UserBlock], should_query: Option<bool>) -> Self {
+        let message = MessageIn::user(blocks);
+        Self::User { message, parent_tool_use_id: None, session_id: "", should_query, client_composed: true }
+    }
+
+    /// An assistant turn of the history.
+    #[must_use]
+    pub fn history_assistant(blocks: &'a [AssistantBlock]) -> Self {
+        Self::Assistant { message: MessageIn::assistant(blocks), parent_tool_use_id: None, session_id: "" }
+    }
+
+    /// Declines a control request of the CLI that Couplet does not know, so that the CLI does not wait for it.
+    #[must_use]
+    pub fn decline(request_id: &'a str) -> Self {
+        Self::ControlResponse {
+            response: ControlAnswer::Error { request_id, error: "not supported by this host" },
+        }
+    }
+
+    /// What a server of tools answers at once to the control request `request_id`.
+    #[must_use]
+    pub fn mcp_answer(request_id: &'a str, message: &'a Value) -> Self {
+        Self::mcp_response(request_id, McpMessage::Plain(message))
+    }
+
+    /// The result of a call that waited.
+    #[must_use]
+    pub fn call_result(call: &'a WaitingCall, blocks: &'a [ResultBlock]) -> Self {
+        let result = content::CallResult::new(blocks);
+        Self::mcp_response(
+            &call.request_id,
+            McpMessage::CallResult { jsonrpc: "2.0", id: &call.rpc_id, result },
+        )
+    }
+
+    fn mcp_response(request_id: &'a str, mcp_response: McpMessage<'a>) -> Self {
+        let response = McpResponse { mcp_response };
+        Self::ControlResponse { response: ControlAnswer::Success { request_id, response } }
+    }
+
+    /// Whether the CLI confirms the frame with an empty `result`: a user turn of the history.
+    #[must_use]
+    pub fn is_confirmed(&self) -> bool {
+        matches!(self, Self::User { should_query: Some(false), .. })
+    }
+
+    /// Appends the frame as one line to `lines`.
+    pub fn write_to(&self, lines: &mut Vec<u8>) -> serde_json::Result<()> {
+        serde_json::to_writer(&mut *lines, self)?;
+        lines.push(b'\n');
+        Ok(())
+    }
+}
+
+/// What sets a fresh process up for a turn: system prompt, tools, model, parameters.
+#[must_use]
+pub fn set_up<'a>(turn: &'a Turn, servers: &'a [&'static str]) -> Vec<ControlRequest<'a>> {
+    let mut requests = vec![
+        ControlRequest::Initialize { system_prompt: &turn.system, servers },
+        ControlRequest::ApplyFlagSettings { settings: flag_settings(turn) },
+    ];
+    if turn.parameters.effort == Some(Effort::Off) {
+        // Models that always think do not mind.
+        requests.push(ControlRequest::SetMaxThinkingTokens { max_thinking_tokens: 0 });
+    }
+    requests
+}
+
+/// The turns before the question.
+pub fn history(turn: &Turn) -> impl Iterator<Item = FrameIn<'_>> {
+    turn.history.iter().map(|message| match message {
+        Message::User(blocks) => FrameIn::history_user(blocks),
+        Message::Assistant(blocks) => FrameIn::history_assistant(blocks),
+    })
+}
+
+/// All frames of a turn in a fresh process, in their order: set-up, history, question. What the CLI asks in between
+/// (see [`super::tool_server`]) is left out.
+#[must_use]
+pub fn of_turn(turn: &Turn) -> Vec<FrameIn<'_>> {
+    let servers: &[_] = if turn.tools.is_empty() { &[] } else { &[tool_server::NAME] };
+    let set_up = set_up(turn, servers)
+        .into_iter()
+        .enumerate()
+        .map(|(index, request)| FrameIn::ControlRequest { request_id: format!("setup-{index}"), request });
+    set_up.chain(history(turn)).chain([FrameIn::question(&turn.question)]).collect()
+}

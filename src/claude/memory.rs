@@ -1,0 +1,43 @@
+//! How much memory there is, and how much of it a process holds.
+
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+
+/// What a process of the CLI takes, in bytes (measured: about 180 MB).
+pub const OF_A_PROCESS: u64 = 180 * 1024 * 1024;
+
+/// The memory of this machine in bytes, or of this container where its limit is lower.
+#[must_use]
+pub fn available() -> u64 {
+    let mut system = System::new();
+    system.refresh_memory();
+    let machine = system.total_memory();
+    system.cgroup_limits().map_or(machine, |container| container.total_memory.min(machine))
+}
+
+/// What processes may take together where nothing else is set: half of what there is.
+#[must_use]
+pub fn default_budget() -> u64 {
+    available() / 2
+}
+
+/// The memory that a process holds, in bytes; [`OF_A_PROCESS`] where the system does not tell.
+#[must_use]
+pub fn of_process(id: i32) -> u64 {
+    let Ok(id) = u32::try_from(id) else { return OF_A_PROCESS };
+    let pid = Pid::from_u32(id);
+    let mut system = System::new();
+    let memory_only = ProcessRefreshKind::nothing().with_memory();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, memory_only);
+    system.process(pid).map_or(OF_A_PROCESS, sysinfo::Process::memory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_told_in_bytes() {
+        let own = of_process(i32::try_from(std::process::id()).unwrap());
+        assert!((1 << 20..available()).contains(&own), "{own}");
+    }
+}
