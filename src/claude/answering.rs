@@ -87,6 +87,7 @@ impl Inner {
         started: Instant,
     ) -> Outcome {
         if let Some(kept) = self.kept.take(history).await {
+            tracing::debug!(pid = kept.process_id(), "the conversation goes on in its process");
             let outcome = self.go_on(kept, turn, sink, started).await;
             // A process may end, or be of no use any more, while it waits; nobody has noticed yet.
             let is_lost = matches!(
@@ -96,6 +97,7 @@ impl Inner {
             if !is_lost || sink.has_passed() {
                 return outcome;
             }
+            tracing::debug!("its process was lost; the conversation is laid down afresh");
             self.dispose(outcome.process).await;
         }
         self.begin(turn, sink, started).await
