@@ -116,16 +116,18 @@ impl Inner {
         }
         let asked = tokio::select! {
             biased;
-            asked = timeout_at(first_frame, kept.go_on(turn)) => asked,
-            () = sink.closed() => Ok(Err(TurnFailure::ShuttingDown)),
+            asked = timeout_at(first_frame, kept.go_on(turn)) => match asked {
+                Ok(asked) => asked.map_err(Stop::from),
+                Err(_elapsed) => Err(self.late()),
+            },
+            () = sink.closed() => Err(Stop::Gone),
         };
-        let stop = match asked {
-            Ok(Ok(())) => return self.relay(kept, turn, sink, started).await,
-            Ok(Err(TurnFailure::ShuttingDown)) => Stop::Gone,
-            Ok(Err(failure)) => failure.into(),
-            Err(_elapsed) => self.late(),
-        };
-        Outcome { process: Some(Process::Conversing(kept, Afterwards::Kill)), end: Err(stop) }
+        match asked {
+            Ok(()) => self.relay(kept, turn, sink, started).await,
+            Err(stop) => {
+                Outcome { process: Some(Process::Conversing(kept, Afterwards::Kill)), end: Err(stop) }
+            }
+        }
     }
 
     /// Lays the conversation down in a fresh process and asks there.
