@@ -88,6 +88,7 @@ impl Inner {
         started: Instant,
     ) -> Outcome {
         if let Some(kept) = self.kept.take(history).await {
+            tracing::debug!(pid = kept.process_id(), "the conversation goes on in its process");
             let outcome = self.go_on(kept, turn, sink, started).await;
             // A process may end, or be of no use any more, while it waits; nobody has noticed yet.
             let is_lost = matches!(
@@ -97,26 +98,28 @@ impl Inner {
             if !is_lost || sink.has_passed() {
                 return outcome;
             }
+            tracing::debug!("its process was lost; the conversation is laid down afresh");
             self.dispose(outcome.process).await;
         }
-        let mark = self.marks.next();
+        self.begin_marked(turn, sink, started).await
+    }
+
+    /// Asks in a fresh process, with a mark for the prompt cache behind the history. Where the API refuses it, once more
+    /// without.
+    async fn begin_marked(&self, turn: &Turn, sink: &mut Sink, started: Instant) -> Outcome {
+        let mark = self.marks.next().filter(|_| !turn.history.is_empty());
         let outcome = self.begin(turn, mark, sink, started).await;
-        match outcome.end {
-            Err(Stop::Failed(refusal))
-                if mark.is_some() && !sink.has_passed() && prompt_cache::is_refusal(&refusal) =>
-            {
-                self.dispose(outcome.process).await;
-                let outcome = self.begin(turn, None, sink, started).await;
-                // A refusal all the same is about something of the client's.
-                let in_vain =
-                    matches!(&outcome.end, Err(Stop::Failed(again)) if prompt_cache::is_refusal(again));
-                if !in_vain {
-                    self.marks.note_refusal(&refusal);
-                }
-                outcome
-            }
-            end => Outcome { process: outcome.process, end },
+        let Err(Stop::Failed(failure)) = &outcome.end else { return outcome };
+        if mark.is_none() || sink.has_passed() || !prompt_cache::is_refusal(failure) {
+            return outcome;
         }
+        self.dispose(outcome.process).await;
+        let outcome = self.begin(turn, None, sink, started).await;
+        // Otherwise it was about something of the client's that only sounds like it.
+        if outcome.end.is_ok() || sink.has_passed() {
+            self.marks.note_refusal();
+        }
+        outcome
     }
 
     /// Asks in a process that holds the conversation.
@@ -132,16 +135,18 @@ impl Inner {
         }
         let asked = tokio::select! {
             biased;
-            asked = timeout_at(first_frame, kept.go_on(turn)) => asked,
-            () = sink.closed() => Ok(Err(TurnFailure::ShuttingDown)),
+            asked = timeout_at(first_frame, kept.go_on(turn)) => match asked {
+                Ok(asked) => asked.map_err(Stop::from),
+                Err(_elapsed) => Err(self.late()),
+            },
+            () = sink.closed() => Err(Stop::Gone),
         };
-        let stop = match asked {
-            Ok(Ok(())) => return self.relay(kept, turn, sink, started).await,
-            Ok(Err(TurnFailure::ShuttingDown)) => Stop::Gone,
-            Ok(Err(failure)) => failure.into(),
-            Err(_elapsed) => self.late(),
-        };
-        Outcome { process: Some(Process::Conversing(kept, Afterwards::Kill)), end: Err(stop) }
+        match asked {
+            Ok(()) => self.relay(kept, turn, sink, started).await,
+            Err(stop) => {
+                Outcome { process: Some(Process::Conversing(kept, Afterwards::Kill)), end: Err(stop) }
+            }
+        }
     }
 
     /// Lays the conversation down in a fresh process and asks there.

@@ -90,13 +90,12 @@ impl HistoryMarks {
         (!self.refused.load(Ordering::Relaxed)).then_some(self.ttl)
     }
 
-    /// Notes that the API refused a mark which it was better off without: no history is marked any more.
-    pub fn note_refusal(&self, failure: &TurnFailure) {
+    /// Notes that the API refused a mark, and took the same turn without: no history is marked any more.
+    pub fn note_refusal(&self) {
         if !self.refused.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                kind = failure.kind(),
-                "the API refuses the cache breakpoint that Couplet sets behind a history; it sets none any more, so \
-                 conversations that are not live are read anew each time"
+                "the API refuses the cache breakpoint behind a history, so none is set any more: conversations that are \
+                 not live are read anew each time"
             );
         }
     }

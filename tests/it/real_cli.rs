@@ -8,6 +8,7 @@ mod leaving;
 mod media;
 mod prefix;
 mod prompts;
+mod tools;
 
 use std::time::Duration;
 

@@ -5,16 +5,19 @@ use serde_json::{Value, json};
 
 use crate::support::app::{Builder, TestApp, ask};
 use crate::support::real_cli::real_cli;
+use crate::support::received::{conversation, without_breakpoints};
 
 async fn app() -> Option<TestApp> {
     let cli = real_cli()?;
     Some(Builder::new(&cli).await.start().await)
 }
 
-/// The user's and the assistant's messages as the upstream received them.
+/// The user's and the assistant's messages as the upstream received them, without breakpoints.
 fn received(app: &TestApp) -> Vec<Value> {
     let request = app.upstream.log().last().expect("a request");
-    request.asked().turns().cloned().collect()
+    let mut turns: Vec<Value> = request.asked().turns().cloned().collect();
+    turns.iter_mut().for_each(without_breakpoints);
+    turns
 }
 
 #[tokio::test]
@@ -65,16 +68,8 @@ async fn tool_calls_and_results_of_the_history_arrive_as_blocks() {
     app.upstream.set_default(Reply::text("fine"));
     let (status, answer) = app.answer(&request).await;
     assert_eq!(status, 200, "{answer}");
-    let mut received = received(&app);
-    // Where the CLI puts its cache breakpoint is its own affair.
-    if let Some(blocks) = received[2]["content"].as_array_mut() {
-        blocks
-            .iter_mut()
-            .filter_map(Value::as_object_mut)
-            .for_each(|block| drop(block.remove("cache_control")));
-    }
     assert_eq!(
-        received,
+        conversation(&app),
         [
             json!({"role": "user", "content": "weather?"}),
             json!({"role": "assistant", "content": [

@@ -119,9 +119,14 @@ fn bodies(upstream: &Upstream) -> Vec<Value> {
 
 fn results(said: Option<&Message>, text: &str) -> Vec<UserBlock> {
     let Some(Message::Assistant(blocks)) = said else { panic!("nothing was called") };
-    let calls = blocks.iter().filter_map(AssistantBlock::call_id);
     let content = vec![ResultBlock::Text(text.to_owned())];
-    calls.map(|call_id| UserBlock::ToolResult { call_id, content: content.clone() }).collect()
+    let result = |block: &AssistantBlock| match block {
+        AssistantBlock::ToolUse { id, .. } => {
+            Some(UserBlock::ToolResult { call_id: id.clone(), content: content.clone() })
+        }
+        AssistantBlock::Text(_) => None,
+    };
+    blocks.iter().filter_map(result).collect()
 }
 
 fn turn(history: Vec<Message>, question: Vec<UserBlock>) -> Turn {

@@ -12,6 +12,7 @@ pub mod outside;
 pub mod prompt_cache;
 pub mod python;
 pub mod real_cli;
+pub mod received;
 pub mod resumer;
 pub mod server;
 pub mod tools;

@@ -9,6 +9,8 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::received::without_breakpoints;
+
 /// Places looked at for each breakpoint, its own included.
 const LOOKBACK: usize = 20;
 
@@ -96,17 +98,14 @@ impl Prompt {
 pub fn same_messages(one: &Value, other: &Value) -> usize {
     let messages = |body: &Value| -> Vec<Value> {
         let messages = body["messages"].as_array().into_iter().flatten();
-        messages.map(|message| json!([message["role"], without_breakpoints(&message["content"])])).collect()
+        let bare = messages.map(|message| {
+            let mut bare = json!([message["role"], blocks(&message["content"])]);
+            without_breakpoints(&mut bare);
+            bare
+        });
+        bare.collect()
     };
     messages(one).iter().zip(messages(other)).take_while(|(one, other)| *one == other).count()
-}
-
-fn without_breakpoints(content: &Value) -> Vec<Value> {
-    let mut blocks = blocks(content);
-    for block in blocks.iter_mut().filter_map(Value::as_object_mut) {
-        block.remove("cache_control");
-    }
-    blocks
 }
 
 /// The blocks of a `content`, `system` or `tools`; a plain text is short for one block.
