@@ -16,6 +16,9 @@ const MAX_TOOLS: usize = 128;
 /// OpenAI's limit on the name of a function, in characters.
 const MAX_NAME: usize = 64;
 
+/// The CLI leaves a tool of this name out of what it sends to the model, on every release from 2.1.197 to 2.1.329.
+const NOT_OFFERED_BY_THE_CLI: &str = "ToolSearch";
+
 /// What a request says of tools.
 #[derive(Debug)]
 pub(super) struct Tools {
@@ -150,7 +153,14 @@ fn offered(
 }
 
 fn tool(field: &str, function: FunctionDefinition) -> Result<Tool, ApiError> {
-    expect_name(&format!("{field}.name"), &function.name)?;
+    let name_field = format!("{field}.name");
+    expect_name(&name_field, &function.name)?;
+    if function.name == NOT_OFFERED_BY_THE_CLI {
+        let message = format!(
+            "The Claude Code CLI keeps the name '{NOT_OFFERED_BY_THE_CLI}' to itself: choose another one."
+        );
+        return Err(ApiError::invalid_request(name_field, message).with_code("invalid_value"));
+    }
     let schema = schema(&format!("{field}.parameters"), function.parameters)?;
     Ok(Tool { name: function.name, description: function.description.unwrap_or_default(), schema })
 }
@@ -158,14 +168,14 @@ fn tool(field: &str, function: FunctionDefinition) -> Result<Tool, ApiError> {
 /// The schema of the arguments, as the client wrote it. Anthropic's API demands a `type`, OpenAI's does not.
 fn schema(field: &str, parameters: Option<Map<String, Value>>) -> Result<Map<String, Value>, ApiError> {
     let object = || Value::from("object");
-    let Some(mut schema) = parameters else {
+    let Some(mut schema) = parameters.map(without_nulls) else {
         let properties = Value::Object(Map::new());
         return Ok(Map::from_iter([("type".to_owned(), object()), ("properties".to_owned(), properties)]));
     };
+    expect_form(field, &schema)?;
     match schema.get("type") {
         Some(Value::String(kind)) if kind == "object" => Ok(schema),
-        None | Some(Value::Null) => {
-            schema.shift_remove("type");
+        None => {
             schema.shift_insert(0, "type".to_owned(), object());
             Ok(schema)
         }
@@ -174,6 +184,34 @@ fn schema(field: &str, parameters: Option<Map<String, Value>>) -> Result<Map<Str
                 "The arguments of a function are an object: the type of their schema must be 'object'.";
             Err(ApiError::invalid_request(format!("{field}.type"), message).with_code("invalid_value"))
         }
+    }
+}
+
+/// Null is absent, as everywhere in a request.
+fn without_nulls(mut schema: Map<String, Value>) -> Map<String, Value> {
+    schema.retain(|key, value| {
+        !(value.is_null() && matches!(key.as_str(), "type" | "properties" | "required"))
+    });
+    schema
+}
+
+/// Refuses a schema whose form the CLI does not take: it would leave out all tools for it, without a word. (A schema that
+/// is wrong further inside costs its own tool only, and is refused when the CLI tells which tools it has.)
+fn expect_form(field: &str, schema: &Map<String, Value>) -> Result<(), ApiError> {
+    let wrong = |key: &str, what: &str| {
+        let message = format!("The '{key}' of a function's parameters must be {what}.");
+        Err(ApiError::invalid_request(format!("{field}.{key}"), message).with_code("invalid_value"))
+    };
+    let is_schema = |value: &Value| value.is_object() || value.is_boolean();
+    match schema.get("properties") {
+        None => {}
+        Some(Value::Object(properties)) if properties.values().all(is_schema) => {}
+        Some(_) => return wrong("properties", "an object of schemas"),
+    }
+    match schema.get("required") {
+        None => Ok(()),
+        Some(Value::Array(names)) if names.iter().all(Value::is_string) => Ok(()),
+        Some(_) => wrong("required", "a list of names"),
     }
 }
 

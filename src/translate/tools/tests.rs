@@ -47,6 +47,8 @@ fn tools_arrive_in_the_client_s_order_as_the_client_wrote_them() {
 #[case(json!({}), r#"{"type":"object"}"#)]
 #[case(json!({"properties": {"b": {}, "a": {}}, "x": 1}), r#"{"type":"object","properties":{"b":{},"a":{}},"x":1}"#)]
 #[case(json!({"x": 1, "type": null}), r#"{"type":"object","x":1}"#)]
+#[case(json!({"type": "object", "properties": null, "required": null, "x": null}), r#"{"type":"object","x":null}"#)]
+#[case(json!({"type": "object", "properties": {"a": true}}), r#"{"type":"object","properties":{"a":true}}"#)]
 #[case(json!({"x": 1, "type": "object"}), r#"{"x":1,"type":"object"}"#)]
 fn a_schema_gets_no_more_than_the_type_it_lacks(#[case] parameters: Value, #[case] expected: &str) {
     assert_eq!(schema_of(&parameters), expected);
@@ -123,6 +125,11 @@ fn many(count: usize) -> Value {
 #[case(json!({"tools": {"type": "function"}}), "tools", "invalid_value")]
 #[case(json!({"tools": [null]}), "tools[0]", "invalid_value")]
 #[case(function(&json!({"name": ""})), "tools[0].function.name", "invalid_value")]
+#[case(function(&json!({"name": "ToolSearch"})), "tools[0].function.name", "invalid_value")]
+#[case(function(&json!({"name": "f", "parameters": {"properties": []}})), "tools[0].function.parameters.properties", "invalid_value")]
+#[case(function(&json!({"name": "f", "parameters": {"properties": {"a": "string"}}})), "tools[0].function.parameters.properties", "invalid_value")]
+#[case(function(&json!({"name": "f", "parameters": {"required": "a"}})), "tools[0].function.parameters.required", "invalid_value")]
+#[case(function(&json!({"name": "f", "parameters": {"required": ["a", 1]}})), "tools[0].function.parameters.required", "invalid_value")]
 #[case(function(&json!({"name": "a b"})), "tools[0].function.name", "invalid_value")]
 #[case(function(&json!({"name": "ä"})), "tools[0].function.name", "invalid_value")]
 #[case(function(&json!({"name": "a.b"})), "tools[0].function.name", "invalid_value")]

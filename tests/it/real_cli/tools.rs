@@ -282,6 +282,22 @@ async fn a_call_that_cannot_wait_is_the_client_s_and_the_cli_says_nothing_to_it(
     assert_eq!(app.health().await["parked_conversations"], 0);
 }
 
+#[rstest]
+#[case::inside(json!({"type": "object", "properties": {"a": {"type": 5}}}), "tools")]
+#[case::a_reference_to_nothing(json!({"type": "object", "properties": {"a": {"$ref": "#/$defs/q"}}, "$defs": {"q": 7}}), "tools")]
+#[case::its_form(json!({"type": "object", "properties": {"a": "string"}}), "tools[1].function.parameters.properties")]
+#[tokio::test]
+async fn a_tool_that_the_cli_leaves_out_is_refused_by_name(#[case] parameters: Value, #[case] param: &str) {
+    let Some(app) = app(16).await else { return };
+    let odd = json!({"type": "function", "function": {"name": "odd", "parameters": parameters}});
+    let messages = json!([{"role": "user", "content": "hi"}]);
+    let request = json!({"model": MODEL, "messages": messages, "tools": [tool("weather"), odd]});
+    let (status, answer) = app.answer(&request).await;
+    assert_eq!((status, &answer["error"]["param"]), (400, &json!(param)), "{answer}");
+    let message = answer["error"]["message"].as_str().expect("a message");
+    assert!(!message.contains("weather"), "{message}");
+}
+
 #[tokio::test]
 async fn what_is_chosen_of_tools_is_set_for_each_turn() {
     let Some(app) = app(16).await else { return };
