@@ -23,6 +23,8 @@ mod log;
 #[cfg(test)]
 mod login;
 #[cfg(test)]
+mod node;
+#[cfg(test)]
 mod python;
 #[cfg(test)]
 mod real_cli;
