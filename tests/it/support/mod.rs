@@ -10,6 +10,7 @@ pub mod hostile_prompts;
 pub mod media;
 pub mod node;
 pub mod npm;
+pub mod opencode;
 pub mod outside;
 pub mod python;
 pub mod real_cli;
