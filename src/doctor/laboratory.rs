@@ -124,10 +124,13 @@ impl Laboratory {
         };
         trial.end = loop {
             match answer.next().await {
-                Ok(AnswerEvent::Started { .. }) => {}
                 Ok(AnswerEvent::Text(text)) => trial.texts.push(text),
                 Ok(AnswerEvent::Reasoning(text)) => trial.reasoning.push_str(&text),
-                Ok(AnswerEvent::ToolCall { .. } | AnswerEvent::ToolArguments(_)) => {}
+                Ok(
+                    AnswerEvent::Started { .. }
+                    | AnswerEvent::ToolCall { .. }
+                    | AnswerEvent::ToolArguments(_),
+                ) => {}
                 Ok(AnswerEvent::Ended(end)) => break Ok(end),
                 Err(failure) => break Err(failure),
             }

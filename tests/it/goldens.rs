@@ -3,6 +3,7 @@
 //! No process, no clock, no network. What a client reads is compared with the snapshots in `tests/it/snapshots`.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -158,17 +159,15 @@ async fn frames_of(body: &[u8], intake: &Intake) -> Result<String, ApiError> {
     for frame in frame_in::of_turn(&turn, Some(CacheTtl::OneHour)) {
         frame.write_to(&mut lines).expect("JSON");
     }
-    let mut frames = String::from_utf8(lines).expect("UTF-8");
     for Tool { name, description, schema } in &turn.tools {
         let tool = json!({"name": name, "description": description, "schema": schema});
-        frames.push_str(&format!("tool: {tool}\n"));
+        writeln!(lines, "tool: {tool}").expect("memory");
     }
     if !turn.tools.is_empty() {
         let Parameters { tool_choice, calls, .. } = turn.parameters;
-        frames.push_str(&format!(
-            "choice: {tool_choice:?}, calls: {calls:?}, told as: {:?}\n",
-            translated.calls
-        ));
+        let form = translated.calls;
+        writeln!(lines, "choice: {tool_choice:?}, calls: {calls:?}, told as: {form:?}").expect("memory");
     }
+    let frames = String::from_utf8(lines).expect("UTF-8");
     Ok(format!("{frames}ignored: {:?}, adjusted: {:?}", parsed.ignored, translated.adjusted))
 }
