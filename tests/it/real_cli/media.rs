@@ -230,7 +230,8 @@ async fn history_and_tool_messages_hold_images_and_files() {
                 result("call_1", json!([text_part("ab"), image_block("image/png", &two)])),
                 result("call_2", json!([text_part("none")]))]}),
             json!({"role": "assistant", "content": [text_part("a square")]}),
-            json!({"role": "user", "content": "again"}),
+            // In the long form, to carry a breakpoint.
+            json!({"role": "user", "content": [text_part("again")]}),
             json!({"role": "assistant", "content": [call("call_3")]}),
             json!({"role": "user", "content": [
                 result("call_3", json!([image_block("image/png", &three), text_part("[[words 1]]")]))]}),
