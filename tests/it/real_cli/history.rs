@@ -77,8 +77,8 @@ async fn tool_calls_and_results_of_the_history_arrive_as_blocks() {
                 {"type": "tool_use", "id": "call_1", "name": "weather", "input": {"z": 1, "city": "Paris"}},
                 {"type": "tool_use", "id": "call_2", "name": "weather", "input": {}}]}),
             json!({"role": "user", "content": [
-                {"type": "tool_result", "tool_use_id": "call_2", "content": [{"type": "text", "text": "20"}]},
-                {"type": "tool_result", "tool_use_id": "call_1", "content": [{"type": "text", "text": "22"}]}]}),
+                {"type": "tool_result", "tool_use_id": "call_1", "content": [{"type": "text", "text": "22"}]},
+                {"type": "tool_result", "tool_use_id": "call_2", "content": [{"type": "text", "text": "20"}]}]}),
         ]
     );
 }
