@@ -149,6 +149,50 @@ async fn what_a_process_writes_while_it_waits_is_read_and_dropped() {
     assert!(growth < 16 * MIB as u64, "{} MiB", growth / MIB as u64);
 }
 
+/// A CLI that asks and asks, and reads no answer: its pipe has room for some 650 of them.
+fn deaf(fake: &FakeCli) -> Vec<Step> {
+    let request =
+        json!({"type": "control_request", "request_id": "r", "request": {"subtype": "can_use_tool"}});
+    let asks = Step::Repeat { times: 1000, steps: vec![Step::Frames(vec![request])] };
+    vec![Step::StopReading, asks, Step::MakeFile(fake.file("asked"))]
+}
+
+#[tokio::test]
+async fn a_process_that_asks_and_does_not_listen_holds_up_neither_its_conversation_nor_the_end() {
+    let fake = FakeCli::new(&Script::default());
+    let steps = [vec![Step::Answer("fine".to_owned())], deaf(&fake), vec![Step::Hang]].concat();
+    let script = Script { ignores_end_of_input: true, ..reciting("listen", steps) };
+    fake.follow(&script);
+    let mut app = app_keeping(&fake, 4).await;
+    let mut dialogue = Dialogue::new(&json!({}));
+    dialogue.say(&app, "listen").await;
+    let mut other = dialogue.clone();
+    eventually(PATIENCE, "it has asked", || fake.file("asked").exists()).await;
+    go_on(&app, &mut dialogue, "and now?").await;
+    other.messages().clear();
+    other.say(&app, "listen").await;
+    let begun = Instant::now();
+    app.shut_down().await;
+    assert!(begun.elapsed() < 2 * SOON, "{:?}", begun.elapsed());
+    fake.gone_within(SOON).await;
+}
+
+#[tokio::test]
+async fn a_client_can_leave_a_process_that_does_not_listen() {
+    let fake = FakeCli::new(&Script::default());
+    fake.follow(&Script {
+        plays: vec![play("", [deaf(&fake), vec![Step::Hang]].concat())],
+        ..Script::default()
+    });
+    let app = app_keeping(&fake, 4).await;
+    let question = ask("listen");
+    tokio::select! {
+        answer = app.answer(&question) => panic!("no answer was to come, but {answer:?}"),
+        () = eventually(PATIENCE, "it has asked", || fake.file("asked").exists()) => {}
+    }
+    fake.gone_within(SOON / 2).await;
+}
+
 #[tokio::test]
 async fn a_process_waits_for_its_time_and_no_longer() {
     let fake = FakeCli::new(&reciting("none", vec![]));
