@@ -22,7 +22,7 @@ use crate::support::fake_cli::{FakeCli, play, program};
 struct Setting {
     tenant: u8,
     system: &'static str,
-    tools: Vec<&'static str>,
+    tools: &'static [&'static str],
 }
 
 /// What becomes of a history that was there before the next question.
@@ -35,26 +35,22 @@ enum Change {
     Edit(Index, String),
     Swap(Index, Index),
     Leave(Index),
-    /// The same, asked by another or with something else.
-    Elsewhere(Setting),
+    /// The same, asked by another.
+    Tenant,
+    System,
+    Tools(Index),
 }
 
 /// One request: a history of those that were there, changed, and a question.
 #[derive(Debug, Clone)]
 struct Request {
-    from: Index,
+    /// Counted from the end: processes are there of those that were last.
+    from: usize,
     change: Change,
     question: Vec<String>,
 }
 
-fn setting() -> impl Strategy<Value = Setting> {
-    let tools = prop_oneof![Just(vec![]), Just(vec!["f"]), Just(vec!["f", "g"]), Just(vec!["g", "f"])];
-    (0..2_u8, prop_oneof![Just(""), Just("s")], tools).prop_map(|(tenant, system, tools)| Setting {
-        tenant,
-        system,
-        tools,
-    })
-}
+const TOOLS: [&[&str]; 4] = [&[], &["f"], &["f", "g"], &["g", "f"]];
 
 fn request() -> impl Strategy<Value = Request> {
     let change = prop_oneof![
@@ -63,9 +59,11 @@ fn request() -> impl Strategy<Value = Request> {
         1 => (any::<Index>(), "[ab]{1,2}").prop_map(|(at, word)| Change::Edit(at, word)),
         1 => any::<(Index, Index)>().prop_map(|(one, other)| Change::Swap(one, other)),
         1 => any::<Index>().prop_map(Change::Leave),
-        1 => setting().prop_map(Change::Elsewhere),
+        1 => Just(Change::Tenant),
+        1 => Just(Change::System),
+        1 => any::<Index>().prop_map(Change::Tools),
     ];
-    (any::<Index>(), change, prop::collection::vec("[ab]", 1..3))
+    (prop_oneof![4 => 0..6_usize, 1 => 6..40_usize], change, prop::collection::vec("[ab]", 1..3))
         .prop_map(|(from, change, question)| Request { from, change, question })
 }
 
@@ -76,7 +74,9 @@ fn changed(history: &mut History, setting: &mut Setting, change: &Change) {
     let length = history.len();
     match change {
         Change::Shorten(to) => history.truncate(to.index(length + 1) / 2 * 2),
-        Change::Elsewhere(other) => *setting = other.clone(),
+        Change::Tenant => setting.tenant ^= 1,
+        Change::System => setting.system = if setting.system.is_empty() { "s" } else { "" },
+        Change::Tools(other) => setting.tools = TOOLS[other.index(TOOLS.len())],
         _ if length == 0 => {}
         Change::Edit(at, word) => history[at.index(length)] = vec![word.clone()],
         // Both of the user, or both of the model.
@@ -131,7 +131,7 @@ async fn ask(claude: &Claude, setting: &Setting, turn: Turn) -> (Recital, String
 }
 
 /// Plays the requests; how many went on in a process.
-async fn replay(start: &Setting, requests: &[Request]) -> Result<usize, TestCaseError> {
+async fn replay(requests: &[Request]) -> Result<usize, TestCaseError> {
     // The answers are nearly all alike as well.
     let plays = vec![play("ab", [Step::Recite("b".to_owned())]), play("", [Step::Recite("a".to_owned())])];
     let fake = FakeCli::new(&Script { plays, ..Script::default() });
@@ -144,11 +144,12 @@ async fn replay(start: &Setting, requests: &[Request]) -> Result<usize, TestCase
     });
     let claude = claude.expect("just made");
 
-    let mut known: Vec<(Setting, History)> = vec![(start.clone(), History::new())];
+    let mut known: Vec<(Setting, History)> =
+        vec![(Setting { tenant: 0, system: "", tools: TOOLS[0] }, History::new())];
     let mut owners: HashMap<u32, Setting> = HashMap::new();
     let mut went_on = 0;
     for request in requests {
-        let (mut setting, mut history) = request.from.get(&known).clone();
+        let (mut setting, mut history) = known[known.len().saturating_sub(1 + request.from)].clone();
         changed(&mut history, &mut setting, &request.change);
         let turn = turn(&setting, &history, &request.question);
         let (recital, answer) = ask(&claude, &setting, turn).await;
@@ -160,7 +161,7 @@ async fn replay(start: &Setting, requests: &[Request]) -> Result<usize, TestCase
             .collect();
         prop_assert_eq!(&recital.said, &said);
         prop_assert_eq!(&*recital.system, setting.system);
-        prop_assert_eq!(&recital.tools, &setting.tools);
+        prop_assert_eq!(&recital.tools, setting.tools);
         went_on += usize::from(owners.contains_key(&recital.process_id));
         let owner = owners.entry(recital.process_id).or_insert_with(|| setting.clone());
         prop_assert_eq!(&*owner, &setting, "a process of another");
@@ -183,8 +184,8 @@ fn whatever_process_answers_holds_exactly_the_history_of_the_request() {
     // Nothing is remembered of failures: what is printed of them is all that is needed.
     let cases = Cases { cases: CASES, max_shrink_iters: 64, failure_persistence: None, ..Cases::default() };
     TestRunner::new(cases)
-        .run(&(setting(), prop::collection::vec(request(), 20..40)), |(start, requests)| {
-            let in_one = runtime.block_on(replay(&start, &requests))?;
+        .run(&prop::collection::vec(request(), 30..50), |requests| {
+            let in_one = runtime.block_on(replay(&requests))?;
             went_on.set(went_on.get() + in_one);
             laid_down.set(laid_down.get() + requests.len() - in_one);
             Ok(())
