@@ -298,7 +298,13 @@ impl Conversation {
             match &frame {
                 Frame::ControlRequest(request) => {
                     let asked = Asked::from(request);
-                    if let Err(failure) = self.session.serve(asked).await {
+                    let served = tokio::select! {
+                        biased;
+                        served = self.session.serve(asked) => served,
+                        // It may be in the middle of a line: nothing more can be said to it.
+                        () = sink.closed() => return (Afterwards::Kill, Err(Stop::Gone)),
+                    };
+                    if let Err(failure) = served {
                         return (Afterwards::Kill, Err(failure.into()));
                     }
                     continue;

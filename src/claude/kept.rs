@@ -178,8 +178,13 @@ impl Watch {
                 () = drain.cancelled() => break None,
                 asked = conversation.at_rest() => asked,
             };
+            // Whoever claims it meanwhile waits: it must not be left in the middle of a line.
             let served = match asked {
-                Ok(asked) => conversation.serve(asked).await,
+                Ok(asked) => tokio::select! {
+                    biased;
+                    served = conversation.serve(asked) => served,
+                    () = drain.cancelled() => break None,
+                },
                 Err(failure) => Err(failure),
             };
             if let Err(failure) = served {

@@ -1,6 +1,9 @@
 //! Frames in and out of one CLI process.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::failure::TurnFailure;
 use super::frame_in::{ControlRequest, FrameIn};
@@ -14,6 +17,10 @@ static UNKNOWN_FRAMES: AtomicU64 = AtomicU64::new(0);
 
 /// The target of what the CLI says on stderr. It may quote its input, so the log is without it unless it is named.
 pub const CLI_STDERR: &str = "couplet::cli_stderr";
+
+/// How long the CLI may take to read the answer to something it asked. Its pipe has room for hundreds of such answers, so
+/// one that takes longer does not read at all.
+const ANSWER_IS_READ: Duration = Duration::from_secs(2);
 
 /// How many frames of unknown kind, and lines that were no frames, were skipped since the start of the program.
 #[must_use]
@@ -176,7 +183,8 @@ impl Session {
     /// Does what the CLI asks for, or declines it. A call of a tool stays unanswered; see [`Session::queue_result`].
     ///
     /// # Errors
-    /// As [`Session::flush`].
+    /// As [`Session::flush`], and when the CLI asks without ever reading an answer: nobody would notice otherwise, as it is
+    /// served where nothing else is waited for.
     pub async fn serve(&mut self, asked: Asked) -> Result<(), TurnFailure> {
         let Asked { request_id, message } = asked;
         match message.map(|message| self.tools.on(&request_id, &message)) {
@@ -184,7 +192,8 @@ impl Session {
             Some(Ok(Reply::Now(answer))) => self.queue(&FrameIn::mcp_answer(&request_id, &answer))?,
             Some(Err(_)) | None => self.queue(&FrameIn::decline(&request_id))?,
         }
-        self.flush().await
+        let unread = |_elapsed| TurnFailure::Protocol("the Claude Code CLI does not read".to_owned());
+        timeout(ANSWER_IS_READ, self.flush()).await.map_err(unread)?
     }
 
     /// Queues the result of a call that waits.
@@ -217,7 +226,7 @@ impl Session {
     /// Interrupts the running answer and lets the process end, by force if it must be.
     pub async fn interrupt_and_end(mut self) {
         let interrupted = match self.queue_control(ControlRequest::Interrupt) {
-            Ok(()) => tokio::time::timeout(std::time::Duration::from_millis(100), self.flush()).await.is_ok(),
+            Ok(()) => timeout(Duration::from_millis(100), self.flush()).await.is_ok(),
             Err(_) => false,
         };
         if interrupted {

@@ -18,8 +18,8 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use play::{FOR_EVER, Player, SLEEP, Went};
-use script::{Report, SCHEME, Script, Step};
-use talk::{Input, Talk, text_of, write, write_frame};
+use script::{Recital, Report, SCHEME, Script, Step};
+use talk::{Input, Talk, texts_of, write, write_frame};
 
 /// What `--version` says.
 const VERSION: &str = "2.1.329 (Claude Code)\n";
@@ -65,7 +65,8 @@ fn chat() -> io::Result<()> {
     let script = read(&path)?;
     report(&path)?;
     let at_start = script.at_start.clone();
-    let mut player = Player { script, talk: None, waiting: VecDeque::new(), ended: false };
+    let nothing = Recital { process_id: std::process::id(), ..Recital::default() };
+    let mut player = Player { script, talk: None, waiting: VecDeque::new(), ended: false, holds: nothing };
     let copy = File::create(beside(&path, "stdin"))?;
     player.play(&at_start)?;
     player.talk = Some(Talk::start(copy));
@@ -90,11 +91,14 @@ fn chat() -> io::Result<()> {
 
 /// Takes a turn of the history, or answers a question.
 fn take_turn(player: &mut Player, path: &Path, turn: &Value) -> io::Result<()> {
+    let texts = texts_of(turn);
+    let asked = texts.concat();
+    player.holds.said.push((turn["type"].as_str().unwrap_or_default().to_owned(), texts));
     if turn["type"] != "user" {
         return Ok(());
     }
     write_frame(
-        &json!({"type": "system", "subtype": "init", "session_id": "s", "model": frames::MODEL, "tools": []}),
+        &json!({"type": "system", "subtype": "init", "session_id": "s", "model": frames::MODEL, "tools": player.holds.tools}),
     )?;
     if turn["shouldQuery"] == false {
         return write_frame(
@@ -102,7 +106,6 @@ fn take_turn(player: &mut Player, path: &Path, turn: &Value) -> io::Result<()> {
         );
     }
     player.script = read(path)?;
-    let asked = text_of(turn);
     let play = player.script.plays.iter().find(|play| asked.contains(&play.asked));
     let steps = play.map_or_else(|| vec![Step::Answer("fine".to_owned())], |play| play.steps.clone());
     if player.play(&steps)? == Went::Interrupted {

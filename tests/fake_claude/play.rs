@@ -5,6 +5,7 @@
 )]
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::{Command, Stdio, exit};
@@ -14,7 +15,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use serde_json::{Value, json};
 
 use crate::frames;
-use crate::script::{OnControl, Script, Step};
+use crate::script::{OnControl, Recital, Script, Step};
 use crate::talk::{Input, Talk, answer_control, until, write, write_frame};
 
 /// The argument of a process that only sleeps.
@@ -44,6 +45,8 @@ pub struct Player {
     pub waiting: VecDeque<Value>,
     /// Whether stdin has ended.
     pub ended: bool,
+    /// What it was told, and has answered by [`Step::Answer`] or [`Step::Recite`].
+    pub holds: Recital,
 }
 
 impl Player {
@@ -59,10 +62,18 @@ impl Player {
 
     fn step(&mut self, step: &Step) -> io::Result<Went> {
         match step {
-            Step::Answer(text) => {
-                frames::message("msg_fake", text).iter().try_for_each(write_frame)?;
-                write_frame(&frames::success())?;
+            Step::Answer(text) => self.answer(&frames::message("msg_fake", text), text)?,
+            Step::Recite(text) => {
+                let mut message = frames::message("msg_fake", text);
+                message.insert(1, thinking(&serde_json::to_string(&self.holds)?));
+                self.answer(&message, text)?;
             }
+            Step::Once { file, steps } => {
+                if File::create_new(file).is_ok() {
+                    return self.play(steps);
+                }
+            }
+            Step::StopReading => self.talk.iter().for_each(Talk::stop_reading),
             Step::Frames(frames) => frames.iter().try_for_each(write_frame)?,
             Step::Replay { file, frames, half } => replay(file, *frames, *half)?,
             Step::Bytes(bytes) => write(bytes)?,
@@ -76,7 +87,9 @@ impl Player {
                     }
                 }
             }
-            Step::Ask(request) => return self.ask(request),
+            Step::Ask(request) => {
+                return Ok(if self.ask(request)?.is_some() { Went::On } else { Went::Interrupted });
+            }
             Step::Sleep { milliseconds } => return self.heed(Duration::from_millis(*milliseconds)),
             Step::AwaitFile(path) => {
                 while !path.exists() {
@@ -92,10 +105,16 @@ impl Player {
             Step::FloodStdout { bytes, line } => flood(&mut io::stdout().lock(), *bytes, *line)?,
             Step::FloodStderr(bytes) => flood(&mut io::stderr().lock(), *bytes, 80)?,
             Step::Complain(text) => writeln!(io::stderr(), "{text}")?,
-            Step::CloseStdout => rustix::stdio::dup2_stdout(std::fs::File::open("/dev/null")?)?,
+            Step::CloseStdout => rustix::stdio::dup2_stdout(File::open("/dev/null")?)?,
             Step::StartChild { keeps_output } => start_child(*keeps_output)?,
         }
         Ok(Went::On)
+    }
+
+    fn answer(&mut self, message: &[Value], text: &str) -> io::Result<()> {
+        message.iter().try_for_each(write_frame)?;
+        self.holds.said.push(("assistant".to_owned(), vec![text.to_owned()]));
+        write_frame(&frames::success())
     }
 
     /// What came in next; `None` when nothing did within that time.
@@ -147,24 +166,39 @@ impl Player {
             {"value": "haiku", "resolvedModel": "claude-haiku-4-5", "displayName": "Haiku"},
         ]});
         answer_control(request, Ok(if subtype == "initialize" { models } else { json!({}) }))?;
+        if subtype == "initialize" {
+            let system = &request["request"]["systemPrompt"];
+            self.holds.system = system.as_str().map(ToOwned::to_owned).unwrap_or_default();
+            if let Some(server) = request["request"]["sdkMcpServers"][0].as_str() {
+                self.list_tools(server)?;
+            }
+        }
         Ok(if subtype == "interrupt" { Went::Interrupted } else { Went::On })
     }
 
-    /// Sends a control request and waits for its answer.
-    fn ask(&mut self, request: &Value) -> io::Result<Went> {
+    fn list_tools(&mut self, server: &str) -> io::Result<()> {
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+        let request = json!({"subtype": "mcp_message", "server_name": server, "message": message});
+        let answer = self.ask(&request)?.unwrap_or_default();
+        let tools = answer["response"]["response"]["mcp_response"]["result"]["tools"].as_array();
+        let names = tools.into_iter().flatten().filter_map(|tool| tool["name"].as_str());
+        self.holds.tools = names.map(ToOwned::to_owned).collect();
+        Ok(())
+    }
+
+    /// Sends a control request and waits for its answer; `None` when an interrupt came instead.
+    fn ask(&mut self, request: &Value) -> io::Result<Option<Value>> {
         write_frame(&json!({"type": "control_request", "request_id": "fake-1", "request": request}))?;
         let end = Instant::now() + FOR_EVER;
         while let Some(input) = self.next(until(end)) {
             let Input::Frame(frame) = input else { continue };
             match frame["type"].as_str() {
-                Some("control_response") => return Ok(Went::On),
-                Some("control_request") if self.control(&frame)? == Went::Interrupted => {
-                    return Ok(Went::Interrupted);
-                }
+                Some("control_response") => return Ok(Some(frame)),
+                Some("control_request") if self.control(&frame)? == Went::Interrupted => return Ok(None),
                 _ => {}
             }
         }
-        Ok(Went::On)
+        Ok(None)
     }
 }
 
@@ -213,4 +247,11 @@ fn start_child(keeps_output: bool) -> io::Result<()> {
 /// A text of `size` bytes that begins with its number in eight digits.
 fn numbered(number: usize, size: usize) -> String {
     format!("{:x<size$}", format!("{number:08}"))
+}
+
+/// A piece of a thought.
+fn thinking(text: &str) -> Value {
+    frames::event(
+        &json!({"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": text}}),
+    )
 }

@@ -50,6 +50,17 @@ pub enum OnControl {
 pub enum Step {
     /// Streams this text, in one piece, as a whole and successful answer.
     Answer(String),
+    /// Thinks aloud a [`Recital`] of all that it holds, in JSON, and answers with this text.
+    Recite(String),
+    /// Does the steps where the file is not there yet, and makes it: of all processes only one does them.
+    Once {
+        /// The file.
+        file: PathBuf,
+        /// The steps.
+        steps: Vec<Step>,
+    },
+    /// Reads nothing any more.
+    StopReading,
     /// Writes these frames.
     Frames(Vec<Value>),
     /// Writes the first `frames` frames that followed the last question of a recorded dialogue and, where `half`, the
@@ -113,6 +124,19 @@ pub enum Step {
         /// Whether it holds stdout and stderr open.
         keeps_output: bool,
     },
+}
+
+/// What a process holds: what a model would be sent.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Recital {
+    /// Its id.
+    pub process_id: u32,
+    /// The system prompt it was given.
+    pub system: String,
+    /// The names of the tools it was given.
+    pub tools: Vec<String>,
+    /// What was said, the question included: who, and the texts of the blocks.
+    pub said: Vec<(String, Vec<String>)>,
 }
 
 /// What a process tells of itself, in `<process id>.json` beside the script. What it reads goes to

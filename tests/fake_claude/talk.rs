@@ -2,6 +2,8 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,18 +21,26 @@ pub enum Input {
 /// A conversation with the host.
 pub struct Talk {
     input: Receiver<Input>,
+    is_deaf: Arc<AtomicBool>,
 }
 
 impl Talk {
     /// Reads stdin from now on, and keeps a copy of it in `copy`.
     pub fn start(mut copy: File) -> Self {
         let (sender, input) = channel();
+        let is_deaf = Arc::new(AtomicBool::new(false));
+        let listens = Arc::clone(&is_deaf);
         thread::spawn(move || {
             // Whatever goes wrong with reading looks like the end.
-            let _ = read_frames(&mut copy, &sender);
+            let _ = read_frames(&mut copy, &sender, &listens);
             let _ = sender.send(Input::End);
         });
-        Self { input }
+        Self { input, is_deaf }
+    }
+
+    /// Reads no more than one line from now on.
+    pub fn stop_reading(&self) {
+        self.is_deaf.store(true, Ordering::Release);
     }
 
     /// What came in next; `None` when nothing did within that time.
@@ -47,9 +57,12 @@ impl Talk {
     }
 }
 
-fn read_frames(copy: &mut File, frames: &Sender<Input>) -> io::Result<()> {
+fn read_frames(copy: &mut File, frames: &Sender<Input>, is_deaf: &AtomicBool) -> io::Result<()> {
     let mut stdin = io::stdin().lock();
     loop {
+        while is_deaf.load(Ordering::Acquire) {
+            thread::park();
+        }
         let mut line = Vec::new();
         if stdin.read_until(b'\n', &mut line)? == 0 {
             return Ok(());
@@ -84,13 +97,13 @@ pub fn answer_control(request: &Value, answer: Result<Value, &str>) -> io::Resul
     write_frame(&json!({"type": "control_response", "response": response}))
 }
 
-/// The text of a user frame.
-pub fn text_of(frame: &Value) -> String {
+/// The texts in the blocks of a user or assistant frame.
+pub fn texts_of(frame: &Value) -> Vec<String> {
     match &frame["message"]["content"] {
-        Value::String(text) => text.clone(),
+        Value::String(text) => vec![text.clone()],
         blocks => {
             let blocks = blocks.as_array().into_iter().flatten();
-            blocks.filter_map(|block| block["text"].as_str()).collect()
+            blocks.filter_map(|block| Some(block["text"].as_str()?.to_owned())).collect()
         }
     }
 }

@@ -13,11 +13,11 @@ mod turns;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::support::app::{Streamed, TestApp, ask};
+use crate::support::app::{Streamed, TestApp, ask, said};
 use crate::support::couplet_process::streamed;
 use crate::support::fake_cli::{FakeCli, eventually};
 
@@ -40,12 +40,6 @@ fn broken(answer: &Streamed) -> &str {
 /// The status and the error's code of an answer that is not streamed.
 fn refused((status, answer): &(u16, Value)) -> (u16, &str) {
     (*status, answer["error"]["code"].as_str().unwrap_or_else(|| panic!("an error, not {answer}")))
-}
-
-/// The text of a good answer that is not streamed.
-fn said((status, answer): &(u16, Value)) -> &str {
-    assert_eq!((*status, &answer["choices"][0]["finish_reason"]), (200, &json!("stop")), "{answer}");
-    answer["choices"][0]["message"]["content"].as_str().expect("text")
 }
 
 /// The places for turns that `/health` counts as free.

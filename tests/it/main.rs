@@ -1,12 +1,15 @@
 //! The one integration binary: the program as its clients and the CLI see it.
 //!
-//! Tests that start the real Claude Code CLI belong into `real_cli`, those that run clients behind it into `python`, `node`
-//! and `opencode`: `.config/nextest.toml` knows them by these names, and runs fewer of them at a time.
+//! Tests that start the real Claude Code CLI belong into `real_cli` or `conversations`, those that run clients behind it into
+//! `python`, `node` and `opencode`: `.config/nextest.toml` knows them by these names, and runs fewer of them at a time.
 
-// These two look at processes in /proc.
+// These three look at processes in /proc.
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod binary;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod conversations;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]

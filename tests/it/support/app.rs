@@ -237,3 +237,9 @@ impl Streamed {
 pub fn ask(text: &str) -> Value {
     json!({"model": "claude-sonnet-5-5", "messages": [{"role": "user", "content": text}]})
 }
+
+/// The text of a good answer that is not streamed.
+pub fn said((status, answer): &(u16, Value)) -> &str {
+    assert_eq!((*status, &answer["choices"][0]["finish_reason"]), (200, &json!("stop")), "{answer}");
+    answer["choices"][0]["message"]["content"].as_str().expect("text")
+}

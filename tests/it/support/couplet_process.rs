@@ -82,7 +82,7 @@ impl CoupletProcess {
 
     /// How many descriptors it has open.
     pub fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.running.id())).expect("a process").count()
+        descriptors_of(self.running.id())
     }
 
     /// The most memory it ever had, in bytes.
@@ -94,15 +94,7 @@ impl CoupletProcess {
 
     /// How many children it has, the dead ones that it did not wait for included.
     pub fn children(&self) -> usize {
-        let own = self.running.id().to_string();
-        let processes = fs::read_dir("/proc").expect("/proc").filter_map(Result::ok);
-        // The parent is the second field behind the name, which may hold anything.
-        let parent_is_own = |stat: String| {
-            let (_, fields) = stat.rsplit_once(')')?;
-            Some(fields.split_whitespace().nth(1)? == own)
-        };
-        let stats = processes.filter_map(|process| fs::read_to_string(process.path().join("stat")).ok());
-        stats.filter(|stat| parent_is_own(stat.clone()) == Some(true)).count()
+        children_of(self.running.id()).len()
     }
 
     /// Waits for its end: the exit code, if it was not a signal.
@@ -117,6 +109,25 @@ impl CoupletProcess {
     pub fn signal(&self, signal: Signal) {
         self.running.signal(signal);
     }
+}
+
+/// How many descriptors a process has open.
+pub fn descriptors_of(id: u32) -> usize {
+    fs::read_dir(format!("/proc/{id}/fd")).expect("a process").count()
+}
+
+/// The children of a process, the dead ones that it did not wait for included.
+pub fn children_of(id: u32) -> Vec<u32> {
+    let parent = id.to_string();
+    let processes = fs::read_dir("/proc").expect("/proc").filter_map(Result::ok);
+    let children = processes.filter_map(|process| {
+        let id = process.file_name().to_str()?.parse().ok()?;
+        let stat = fs::read_to_string(process.path().join("stat")).ok()?;
+        // The parent is the second field behind the name, which may hold anything.
+        let (_, fields) = stat.rsplit_once(')')?;
+        (fields.split_whitespace().nth(1)? == parent).then_some(id)
+    });
+    children.collect()
 }
 
 /// A request, with `stream` set.

@@ -49,6 +49,11 @@ impl Server {
         Self { url, running, _state: state }
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.running.id()
+    }
+
     /// Starts it, expects that it refuses to run with exit status 2, and returns what it said.
     pub fn refused(variables: &[(&str, &str)]) -> String {
         let state = tempfile::tempdir().expect("a folder");
