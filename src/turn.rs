@@ -207,17 +207,6 @@ pub enum AssistantBlock {
     },
 }
 
-impl AssistantBlock {
-    /// The id of the call, if it is one.
-    #[must_use]
-    pub fn call_id(&self) -> Option<String> {
-        match self {
-            Self::ToolUse { id, .. } => Some(id.clone()),
-            Self::Text(_) => None,
-        }
-    }
-}
-
 /// Whether a text holds nothing but white space, in any of the senses that matter on its way: Unicode's, and that of
 /// JavaScript's `trim`, which the CLI uses and which counts the byte order mark too. Such a text never reaches the model.
 #[must_use]

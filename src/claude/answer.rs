@@ -169,6 +169,10 @@ impl AnswerReader {
                 self.spoiled |= self.started || calls.is_empty();
                 Ok(Progress::Silent)
             }
+            Frame::TurnBegins(tools) => match self.said.missing_in(&tools) {
+                missing if missing.is_empty() => Ok(Progress::Silent),
+                missing => Err(TurnFailure::ToolsNotTaken { names: missing }),
+            },
             Frame::ControlResponse(_) | Frame::ControlRequest(_) | Frame::Other | Frame::Unknown => {
                 Ok(Progress::Silent)
             }

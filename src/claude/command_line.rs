@@ -97,7 +97,7 @@ const CHAT_SWITCHES: [&str; 22] = [
     // One of three locks against `@file` in a prompt; the others are CLAUDE_CODE_DISABLE_ATTACHMENTS and
     // `--restricted`.
     "--settings",
-    r#"{"permissions":{"deny":["Read"]}}"#,
+    r#"{"permissions":{"deny":["Read"]},"attribution":{"commit":"","pr":""}}"#,
     // Without it the newest models send no thinking text.
     "--thinking-display",
     "summarized",
@@ -136,6 +136,10 @@ pub fn chat_process(
         // Neither descriptions nor results of tools are cut short, nor written to disk.
         ("CLAUDE_CODE_MAX_MCP_DESCRIPTION_LENGTH", "1000000000"),
         ("MAX_MCP_OUTPUT_TOKENS", "1000000000"),
+        // A tool of the client's that is called like one of the CLI's own, `Bash` or `Agent`, brings nothing of the CLI's into
+        // the conversation: no rules about git, no list of agents.
+        ("CLAUDE_CODE_DISABLE_GIT_INSTRUCTIONS", "1"),
+        ("CLAUDE_AGENT_SDK_DISABLE_BUILTIN_AGENTS", "1"),
         // All calls of an answer are asked at once, however many.
         ("CLAUDE_CODE_MAX_TOOL_USE_CONCURRENCY", "10000"),
         ("DISABLE_AUTO_COMPACT", "1"),

@@ -10,7 +10,7 @@ use super::catalog::Catalog;
 use super::failure::TurnFailure;
 use super::frame_in::{self, ControlRequest, FrameIn};
 use super::frame_out::{Event, Frame};
-use super::parked;
+use super::parked::{self, OpenCall};
 use super::session::{Asked, Session, declined};
 use crate::turn::{AssistantBlock, Parameters, Turn};
 
@@ -115,7 +115,7 @@ pub struct Conversation {
     /// What the process was told last.
     parameters: Parameters,
     /// The calls that wait for their results, in their order. None in a conversation that waits for the user.
-    open_calls: Vec<String>,
+    open_calls: Vec<OpenCall>,
 }
 
 impl Conversation {
@@ -185,32 +185,38 @@ impl Conversation {
         self.calls_have_come(&calls).await?;
         let mut results = calls.iter().zip(results).peekable();
         while let Some((call, result)) = results.next() {
-            self.session.queue_result(call, result)?;
+            self.session.queue_result(&call.id, result)?;
             self.session.flush().await?;
             // One after the other: the CLI writes results into the conversation in the order in which it happens to be done
             // with them.
             if results.peek().is_some() {
-                self.result_is_taken(call).await?;
+                self.result_is_taken(&call.id).await?;
             }
         }
         Ok(())
     }
 
-    /// Waits until the CLI has asked for all calls.
-    async fn calls_have_come(&mut self, calls: &[String]) -> Result<(), TurnFailure> {
+    /// Waits until the CLI has asked for all calls, as the model made them.
+    async fn calls_have_come(&mut self, calls: &[OpenCall]) -> Result<(), TurnFailure> {
+        let changed =
+            || TurnFailure::Protocol("the Claude Code CLI changed the arguments of a call".to_owned());
         let late = || TurnFailure::Protocol("the calls were not asked for".to_owned());
         let deadline = Instant::now() + CALLS_COME;
-        while !calls.iter().all(|call| self.session.tools().waits_for(call)) {
-            let asked = timeout_at(deadline, self.at_rest()).await.map_err(|_| late())??;
-            self.serve(asked).await?;
+        for call in calls {
+            while self.session.tools().waiting(&call.id).is_none() {
+                let asked = timeout_at(deadline, self.at_rest()).await.map_err(|_| late())??;
+                self.serve(asked).await?;
+            }
+            let waiting = self.session.tools().waiting(&call.id);
+            waiting.filter(|waiting| call.is_same(waiting)).ok_or_else(changed)?;
         }
         Ok(())
     }
 
-    async fn result_is_taken(&mut self, call: &String) -> Result<(), TurnFailure> {
+    async fn result_is_taken(&mut self, call: &str) -> Result<(), TurnFailure> {
         loop {
             match self.session.next().await? {
-                Frame::ToolResults(taken) if taken.contains(call) => return Ok(()),
+                Frame::ToolResults(taken) if taken.iter().any(|id| id == call) => return Ok(()),
                 Frame::ControlRequest(request) => {
                     let asked = Asked::from(&request);
                     self.session.serve(asked).await?;
@@ -322,7 +328,7 @@ impl Conversation {
                 }
                 Progress::CompleteAndParked(end) => {
                     let said = reader.into_said();
-                    self.open_calls = said.iter().flatten().filter_map(AssistantBlock::call_id).collect();
+                    self.open_calls = said.as_deref().map(OpenCall::all_in).unwrap_or_default();
                     return (said.map_or(Afterwards::Kill, Afterwards::Keep), Ok(end));
                 }
                 Progress::CompleteAndStop(end) => {

@@ -174,7 +174,7 @@ impl Hasher {
 }
 
 /// The same object with its keys in order and whole numbers without a fraction.
-fn canonical_object(object: &Map<String, Value>) -> Map<String, Value> {
+pub(super) fn canonical_object(object: &Map<String, Value>) -> Map<String, Value> {
     let mut entries: Vec<_> = object.iter().map(|(key, value)| (key.clone(), canonical(value))).collect();
     entries.sort_by(|(a, _), (b, _)| a.cmp(b));
     entries.into_iter().collect()

@@ -48,6 +48,12 @@ pub enum TurnFailure {
     /// The CLI wrote something Couplet cannot go on from.
     #[error("the Claude Code CLI said something unexpected: {0}")]
     Protocol(String),
+    /// The CLI left tools out: it takes their schemas for wrong.
+    #[error("the Claude Code CLI does not take the tools {names:?}")]
+    ToolsNotTaken {
+        /// The tools.
+        names: Vec<String>,
+    },
     /// The model's answer broke off after a part of it was already passed on.
     #[error("the connection to the model broke in the middle of the answer")]
     BrokenOff,
@@ -110,6 +116,7 @@ impl TurnFailure {
             Self::SlowReader { .. } => "slow_reader",
             Self::Crashed { .. } => "crashed",
             Self::Protocol(_) => "protocol",
+            Self::ToolsNotTaken { .. } => "tools_not_taken",
             Self::BrokenOff => "broken_off",
             Self::UsageLimit { .. } => "usage_limit",
             Self::Api { kind, .. } => match kind {

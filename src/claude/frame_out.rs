@@ -21,6 +21,8 @@ pub enum Frame<'a> {
     ControlResponse(ControlResponse<'a>),
     /// The CLI asks for something.
     ControlRequest(ControlRequest<'a>),
+    /// A turn begins. The CLI has the tools of these names.
+    TurnBegins(Vec<String>),
     /// The CLI took results of tools into the conversation: those of the calls with these ids.
     ToolResults(Vec<String>),
     /// How far the subscription's limits are used.
@@ -223,6 +225,10 @@ struct RawFrame<'a> {
     rate_limit_info: Option<RateLimit>,
     #[serde(borrow)]
     request: Option<RawRequest<'a>>,
+    #[serde(borrow)]
+    subtype: Option<Text<'a>>,
+    #[serde(borrow)]
+    tools: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -334,6 +340,10 @@ pub fn parse(line: &[u8]) -> Result<Frame<'_>, NotAFrame> {
             let RawRequest { subtype, message } =
                 frame.request.ok_or_else(|| malformed("control_request"))?;
             Frame::ControlRequest(ControlRequest { request_id, subtype, message })
+        }
+        "system" if frame.subtype.is_some_and(|Text(subtype)| subtype == "init") => {
+            let tools = frame.tools.and_then(|tools| serde_json::from_str(tools.get()).ok());
+            Frame::TurnBegins(tools.ok_or_else(|| malformed("system"))?)
         }
         "user" if frame.parent_tool_use_id.is_none() => tool_results(line),
         "rate_limit_event" => {

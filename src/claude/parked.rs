@@ -4,22 +4,56 @@
 //! becomes "(f completed with no output)", a document is written to disk, and so is a long text. Such results are laid
 //! down afresh instead, as a part of the history, where they stay what they are.
 
-use super::tool_server::MAX_RESULT_CHARS;
-use crate::turn::{Media, ResultBlock, UserBlock, is_blank};
+use serde_json::{Map, Value};
+
+use super::conversation_key::canonical_object;
+use super::tool_server::{MAX_RESULT_CHARS, WaitingCall};
+use crate::turn::{AssistantBlock, Media, ResultBlock, UserBlock, is_blank};
 
 /// The results of `calls` in their order, if `question` is just these and each of them reaches the model as it is.
 #[must_use]
-pub fn results<'a>(calls: &[String], question: &'a [UserBlock]) -> Option<Vec<&'a [ResultBlock]>> {
+pub fn results<'a>(calls: &[OpenCall], question: &'a [UserBlock]) -> Option<Vec<&'a [ResultBlock]>> {
     if calls.len() != question.len() {
         return None;
     }
-    let result_of = |call: &String| {
+    let result_of = |call: &OpenCall| {
         question.iter().find_map(|block| match block {
-            UserBlock::ToolResult { call_id, content } if call_id == call => Some(content.as_slice()),
+            UserBlock::ToolResult { call_id, content } if *call_id == call.id => Some(content.as_slice()),
             _ => None,
         })
     };
     calls.iter().map(|call| result_of(call).filter(|content| arrives_as_it_is(content))).collect()
+}
+
+/// A call that the model made and that waits for its result.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpenCall {
+    /// Its id.
+    pub id: String,
+    /// Its arguments, as the model wrote them.
+    pub arguments: Map<String, Value>,
+}
+
+impl OpenCall {
+    /// The calls in what the model said.
+    #[must_use]
+    pub fn all_in(said: &[AssistantBlock]) -> Vec<Self> {
+        let call = |block: &AssistantBlock| match block {
+            AssistantBlock::ToolUse { id, input, .. } => {
+                Some(Self { id: id.clone(), arguments: input.clone() })
+            }
+            AssistantBlock::Text(_) => None,
+        };
+        said.iter().filter_map(call).collect()
+    }
+
+    /// Whether the CLI has the same arguments. Where a tool is called as one of its own is, it makes them fit that one: a
+    /// call of `Edit` gets a `replace_all`, and one of `ExitPlanMode` loses all it has (measured on 2.1.329). The
+    /// conversation in the process is then no longer what the client sends back.
+    #[must_use]
+    pub fn is_same(&self, waiting: &WaitingCall) -> bool {
+        canonical_object(&self.arguments) == canonical_object(&waiting.arguments)
+    }
 }
 
 /// Whether a user turn brings results of tools.
@@ -50,6 +84,7 @@ mod tests {
     use super::*;
     use crate::turn::ImageFormat;
     use rstest::rstest;
+    use serde_json::json;
 
     fn text(text: &str) -> Vec<ResultBlock> {
         vec![ResultBlock::Text(text.to_owned())]
@@ -59,8 +94,29 @@ mod tests {
         UserBlock::ToolResult { call_id: call_id.to_owned(), content }
     }
 
-    fn calls(ids: &[&str]) -> Vec<String> {
-        ids.iter().map(|id| (*id).to_owned()).collect()
+    fn calls(ids: &[&str]) -> Vec<OpenCall> {
+        ids.iter().map(|id| OpenCall { id: (*id).to_owned(), arguments: Map::new() }).collect()
+    }
+
+    #[rstest]
+    #[case::the_same(json!({"a": 1.0, "b": [null]}), json!({"b": [null], "a": 1}), true)]
+    #[case::more(json!({"a": 1}), json!({"a": 1, "replace_all": false}), false)]
+    #[case::less(json!({"plan": "x"}), json!({}), false)]
+    #[case::another_type(json!({"a": "1"}), json!({"a": 1}), false)]
+    fn a_call_is_the_same_with_the_same_arguments(
+        #[case] said: Value,
+        #[case] asked: Value,
+        #[case] same: bool,
+    ) {
+        let object = |value: &Value| value.as_object().cloned().unwrap();
+        let call = OpenCall { id: "a".to_owned(), arguments: object(&said) };
+        let waiting = WaitingCall {
+            request_id: "r".to_owned(),
+            rpc_id: json!(1),
+            call_id: "a".to_owned(),
+            arguments: object(&asked),
+        };
+        assert_eq!(call.is_same(&waiting), same);
     }
 
     #[test]

@@ -31,6 +31,16 @@ impl Said {
         Self { known: tools.iter().map(|tool| tool.name.clone()).collect(), ..Self::default() }
     }
 
+    /// The tools that the CLI does not have, though it was told of them.
+    #[must_use]
+    pub fn missing_in(&self, taken: &[String]) -> Vec<String> {
+        // It calls one by the older name of its own tool.
+        let is_taken = |name: &String| {
+            taken.contains(name) || (name == "Agent" && taken.iter().any(|name| name == "Task"))
+        };
+        self.known.iter().filter(|name| !is_taken(name)).cloned().collect()
+    }
+
     /// A piece of text.
     pub fn text(&mut self, text: &str) {
         self.text.push_str(text);
@@ -125,6 +135,13 @@ mod tests {
     #[case::no_object(&[("a", "f", "[1]")], false)]
     fn calls_wait_if_the_cli_can_make_them(#[case] calls: &[(&str, &str, &str)], #[case] can_wait: bool) {
         assert_eq!(said(calls).calls_can_wait(), can_wait);
+    }
+
+    #[test]
+    fn a_tool_that_the_cli_did_not_take_is_missing() {
+        let taken = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(said(&[]).missing_in(&taken(&["g", "f"])), Vec::<String>::new());
+        assert_eq!(said(&[]).missing_in(&taken(&["g"])), ["f"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::turn::Tool;
 
@@ -33,6 +33,8 @@ pub struct WaitingCall {
     pub rpc_id: Value,
     /// The call's id at the model.
     pub call_id: String,
+    /// The arguments, as the CLI has them.
+    pub arguments: Map<String, Value>,
 }
 
 /// What becomes of a message.
@@ -60,9 +62,11 @@ struct InitializeParams {
     protocol_version: String,
 }
 
-/// Name and arguments are the model's, which the client read from its answer; here only the id matters.
+/// The name is the model's, which the client read from its answer.
 #[derive(Deserialize)]
 struct CallParams {
+    #[serde(default)]
+    arguments: Map<String, Value>,
     #[serde(rename = "_meta")]
     meta: CallMeta,
 }
@@ -120,8 +124,9 @@ impl ToolServer {
                 json!({"tools": self.tools.iter().map(listed).collect::<Vec<_>>()})
             }
             "tools/call" => {
-                let CallParams { meta: CallMeta { call_id } } = serde_json::from_str(params)?;
-                self.waiting.push(WaitingCall { request_id: request_id.to_owned(), rpc_id: id, call_id });
+                let CallParams { arguments, meta: CallMeta { call_id } } = serde_json::from_str(params)?;
+                let request_id = request_id.to_owned();
+                self.waiting.push(WaitingCall { request_id, rpc_id: id, call_id, arguments });
                 return Ok(Reply::Later);
             }
             // `ping`, and notifications, whose control request must be answered all the same.
@@ -136,10 +141,10 @@ impl ToolServer {
         Some(self.waiting.remove(place))
     }
 
-    /// Whether the call of that id waits.
+    /// The call of that id, if it waits.
     #[must_use]
-    pub fn waits_for(&self, call_id: &str) -> bool {
-        self.waiting.iter().any(|call| call.call_id == call_id)
+    pub fn waiting(&self, call_id: &str) -> Option<&WaitingCall> {
+        self.waiting.iter().find(|call| call.call_id == call_id)
     }
 }
 
@@ -191,7 +196,8 @@ mod tests {
         let mut server = server();
         let call = r#"{"method":"tools/call","params":{"name":"f","arguments":{"a":1},"_meta":{"claudecode/toolUseId":"toolu_1","progressToken":2}},"jsonrpc":"2.0","id":2}"#;
         assert_eq!(server.on("r", call).unwrap(), Reply::Later);
-        assert!(server.waits_for("toolu_1") && !server.waits_for("toolu_2"));
+        assert_eq!(server.waiting("toolu_1").unwrap().arguments["a"], 1);
+        assert_eq!(server.waiting("toolu_2"), None);
         let taken = server.take("toolu_1").unwrap();
         assert_eq!((&*taken.request_id, taken.rpc_id), ("r", json!(2)));
         assert_eq!(server.take("toolu_1"), None);

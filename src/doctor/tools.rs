@@ -8,7 +8,8 @@ use super::laboratory::{Laboratory, Trial, expect, next_turn, question, session}
 use super::media::{noise, png};
 use super::{Check, Finding};
 use crate::claude::answer::StopReason;
-use crate::turn::{AssistantBlock, ImageFormat, Media, ResultBlock, Tool, Turn, UserBlock};
+use crate::claude::parked::OpenCall;
+use crate::turn::{ImageFormat, Media, ResultBlock, Tool, Turn, UserBlock};
 use crate::upstream::Asked;
 
 pub(super) const CHECKS: [Check; 5] = [
@@ -183,7 +184,8 @@ fn text(text: &str) -> Vec<ResultBlock> {
 }
 
 fn calls_of(trial: &Trial) -> Vec<String> {
-    trial.said.iter().flatten().filter_map(AssistantBlock::call_id).collect()
+    let calls = trial.said.as_deref().map(OpenCall::all_in).unwrap_or_default();
+    calls.into_iter().map(|call| call.id).collect()
 }
 
 /// Blocks without the CLI's cache breakpoints.

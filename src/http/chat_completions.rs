@@ -10,7 +10,7 @@ use axum::{Extension, Json, Router};
 use uuid::Uuid;
 
 use super::request_log::RequestLog;
-use super::{App, body, models, sse};
+use super::{App, body, models, reply, sse};
 use crate::claude::Answer;
 use crate::claude::answer::AnswerEvent;
 use crate::openai::chat_answer::ChatCompletion;
@@ -19,7 +19,7 @@ use crate::openai::error::ApiError;
 use crate::openai::parse::Parsed;
 use crate::tenant::Tenant;
 use crate::translate::chat_answer::{ChunkFold, ChunkWriter};
-use crate::translate::{chat_request, failure, media_failure};
+use crate::translate::{chat_request, media_failure};
 
 /// Names the parameters of a request that were accepted but not honoured as they were.
 const IGNORED: HeaderName = HeaderName::from_static("x-couplet-ignored");
@@ -39,7 +39,7 @@ async fn create(
     let stream = request.stream.unwrap_or(false);
     let include_usage =
         request.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false);
-    let chat_request::Translated { mut turn, adjusted } = chat_request::turn(request)?;
+    let chat_request::Translated { mut turn, calls, adjusted } = chat_request::turn(request)?;
     ignored.extend(adjusted.into_iter().map(ToOwned::to_owned));
     log.asked(&turn.model, stream);
     models::resolve(&app, &mut turn).await?;
@@ -50,10 +50,12 @@ async fn create(
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let answer = app.claude.answer(tenant, turn);
     let fingerprint = app.http.mode.fingerprint();
+    // The whole answer always tells its usage.
+    let writer = ChunkWriter::new(&id, now, fingerprint, include_usage || !stream, calls);
     let mut response = if stream {
-        sse::respond(answer, ChunkWriter::new(&id, now, fingerprint, include_usage), log).await?
+        sse::respond(answer, writer, log).await?
     } else {
-        Json(fold(answer, ChunkWriter::new(&id, now, fingerprint, true), &log).await?).into_response()
+        Json(fold(answer, writer, &log).await?).into_response()
     };
     let ignored = HeaderValue::from_str(&ignored.join(", ")).ok().filter(|names| !names.is_empty());
     response.headers_mut().extend(ignored.map(|names| (IGNORED, names)));
@@ -68,10 +70,7 @@ async fn fold(
 ) -> Result<ChatCompletion, ApiError> {
     let mut fold = ChunkFold::default();
     loop {
-        let event = answer.next().await.map_err(|error| {
-            log.cause(error.kind());
-            failure::api_error(&error, SystemTime::now())
-        })?;
+        let event = answer.next().await.map_err(|error| reply::failed_turn(&error, log))?;
         log.event(&event);
         let ended = matches!(event, AnswerEvent::Ended(_));
         writer.on(event).into_iter().for_each(|chunk| fold.push(chunk));

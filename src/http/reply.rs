@@ -1,14 +1,17 @@
 //! Errors as responses.
 
 use std::any::Any;
+use std::time::SystemTime;
 
 use axum::Json;
 use axum::http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
-use super::request_log::ErrorCode;
+use super::request_log::{ErrorCode, RequestLog};
+use crate::claude::failure::TurnFailure;
 use crate::openai::error::ApiError;
+use crate::translate::failure;
 
 /// Tells the SDKs whether to repeat a request, above what they make of its status.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
@@ -32,6 +35,13 @@ impl IntoResponse for ApiError {
         }
         response
     }
+}
+
+/// For a turn that failed. The log gets the cause, which the client does not need to know.
+#[must_use]
+pub fn failed_turn(failure: &TurnFailure, log: &RequestLog) -> ApiError {
+    log.cause(failure.kind());
+    failure::api_error(failure, SystemTime::now())
 }
 
 /// For paths that do not exist.

@@ -58,6 +58,8 @@ struct Chat {
     ignored: String,
     cause: Option<&'static str>,
     first_delta: Option<Duration>,
+    /// How many calls of tools the model made.
+    tool_calls: u32,
     usage: Option<Usage>,
 }
 
@@ -163,12 +165,13 @@ impl RequestLog {
         let mut line = self.line();
         let begun = line.begun;
         let chat = line.chat.get_or_insert_default();
+        let is_delta =
+            matches!(event, AnswerEvent::Text(_) | AnswerEvent::Reasoning(_) | AnswerEvent::ToolCall { .. });
+        if is_delta && chat.first_delta.is_none() {
+            chat.first_delta = begun.map(|begun| begun.elapsed());
+        }
         match event {
-            AnswerEvent::Text(_) | AnswerEvent::Reasoning(_) | AnswerEvent::ToolCall { .. }
-                if chat.first_delta.is_none() =>
-            {
-                chat.first_delta = begun.map(|begun| begun.elapsed());
-            }
+            AnswerEvent::ToolCall { .. } => chat.tool_calls += 1,
             AnswerEvent::Ended(end) => chat.usage = Some(end.usage),
             _ => {}
         }
@@ -227,6 +230,7 @@ impl Line {
                     stream = chat.map(|chat| chat.stream),
                     ignored = text(|chat| &chat.ignored),
                     first_delta_ms = chat.and_then(|chat| chat.first_delta).map(milliseconds),
+                    tool_calls = chat.map(|chat| chat.tool_calls).filter(|calls| *calls > 0),
                     total_ms = self.begun.map(|begun| milliseconds(begun.elapsed())),
                     input_tokens = usage.map(|usage| usage.input),
                     cache_read_tokens = usage.map(|usage| usage.cache_read),
@@ -325,6 +329,29 @@ mod tests {
     #[case("/%0aINFO%20canary", "/…")]
     fn a_path_without_a_route_is_told_only_as_far_as_it_is_words(#[case] path: &str, #[case] told: &str) {
         assert_eq!(route(&request(path, None)), told);
+    }
+
+    #[test]
+    fn the_line_tells_how_many_tools_were_called_and_nothing_else_of_them() {
+        let written = tempfile::NamedTempFile::new().unwrap();
+        let writer = Arc::new(written.reopen().unwrap());
+        let subscriber = tracing_subscriber::fmt().json().with_writer(writer).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let log = RequestLog::default();
+            for _ in 0..2 {
+                log.event(&AnswerEvent::ToolCall { id: "canary".to_owned(), name: "canary".to_owned() });
+                log.event(&AnswerEvent::ToolArguments("\"canary\"".to_owned()));
+            }
+            log.line().write();
+            RequestLog::default().line().write();
+        });
+        let lines = std::fs::read_to_string(written.path()).unwrap();
+        let of = |line: &str| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["fields"]["tool_calls"].clone()
+        };
+        let counts: Vec<_> = lines.lines().map(of).collect();
+        assert_eq!(counts, [serde_json::json!(2), serde_json::Value::Null]);
+        assert!(!lines.contains("canary"), "{lines}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! An answer as server-sent events.
 
 use std::convert::Infallible;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
@@ -10,13 +10,13 @@ use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use serde::Serialize;
 
+use super::reply;
 use super::request_log::RequestLog;
 use crate::claude::Answer;
 use crate::claude::answer::AnswerEvent;
 use crate::claude::failure::TurnFailure;
 use crate::openai::error::ApiError;
 use crate::translate::chat_answer::ChunkWriter;
-use crate::translate::failure;
 
 /// How long the headers are held back for the model to begin: until then a failure gets a status of its own.
 const HOLD_BACK: Duration = Duration::from_secs(15);
@@ -41,10 +41,7 @@ const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering")
 pub async fn respond(mut answer: Answer, writer: ChunkWriter, log: RequestLog) -> Result<Response, ApiError> {
     let first = match tokio::time::timeout(HOLD_BACK, answer.next()).await {
         Ok(Ok(event)) => Some(event),
-        Ok(Err(error)) => {
-            log.cause(error.kind());
-            return Err(failure::api_error(&error, SystemTime::now()));
-        }
+        Ok(Err(error)) => return Err(reply::failed_turn(&error, &log)),
         Err(_still_silent) => None,
     };
     let stream = EventStream { answer, writer, log, first, ended: false };
@@ -110,8 +107,7 @@ impl EventStream {
     /// an error instead of taking what came so far for the answer.
     fn fail(&mut self, error: &TurnFailure) -> Bytes {
         self.ended = true;
-        let api_error = failure::api_error(error, SystemTime::now());
-        self.log.cause(error.kind());
+        let api_error = reply::failed_turn(error, &self.log);
         self.log.fail(api_error.code.unwrap_or(api_error.kind), api_error.status);
         let mut bytes = Vec::new();
         write_data(&mut bytes, &api_error.body());

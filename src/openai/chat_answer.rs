@@ -5,7 +5,10 @@
 
 use std::sync::Arc;
 
-use async_openai::types::chat::{CompletionUsage, FinishReason, Role};
+use async_openai::types::chat::{
+    ChatCompletionMessageToolCallChunk, CompletionUsage, FinishReason, FunctionCall, FunctionCallStream,
+    FunctionType, Role,
+};
 use serde::Serialize;
 
 /// What all chunks of one answer, and the answer itself, have in common.
@@ -64,6 +67,12 @@ pub struct Delta {
     /// Why the model declined.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<String>,
+    /// The beginning of a call, with its id, type and name, or a piece of its arguments. `index` counts the calls.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ChatCompletionMessageToolCallChunk>,
+    /// The same in the older form, which has one call and no id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub function_call: Option<FunctionCallStream>,
 }
 
 /// A whole answer.
@@ -96,11 +105,28 @@ pub struct Choice {
 pub struct AnswerMessage {
     /// `assistant`.
     pub role: Role,
-    /// The text; null where there is none.
+    /// The text; null where there is none, but a refusal or calls.
     pub content: Option<String>,
     /// Why the model declined, where it did.
     pub refusal: Option<String>,
     /// The summary of the model's thinking, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning_content: Option<String>,
+    /// The calls, where there are any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCall>,
+    /// The call, in the older form.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub function_call: Option<FunctionCall>,
+}
+
+/// A call of a function.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ToolCall {
+    /// The id that its result must refer to.
+    pub id: String,
+    /// `function`.
+    pub r#type: FunctionType,
+    /// What is called, and with what.
+    pub function: FunctionCall,
 }

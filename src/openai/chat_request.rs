@@ -3,13 +3,11 @@
 //! The types hold the fields that are honoured or refused; what they do not hold is accepted, ignored and reported.
 //! Message parts are flat on purpose: tagged and untagged enums of serde lose the path of an error.
 
-use std::fmt;
-
 use async_openai::types::chat::{ReasoningEffort, Role};
 use serde::Deserialize;
-use serde::de::value::SeqAccessDeserializer;
-use serde::de::{Deserializer, SeqAccess, Visitor};
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+use super::text_or::{TextOrList, TextOrObject};
 
 /// A chat completion request, as far as Couplet reads it.
 #[derive(Debug, Deserialize)]
@@ -27,7 +25,7 @@ pub struct ChatRequest {
     /// The older name of `max_completion_tokens`.
     pub max_tokens: Option<u32>,
     /// Up to four texts that end the answer.
-    pub stop: Option<OneOrMany>,
+    pub stop: Option<TextOrList<String>>,
     /// 0 to 2; Claude's scale ends at 1.
     pub temperature: Option<f64>,
     /// 0 to 1.
@@ -36,14 +34,16 @@ pub struct ChatRequest {
     pub reasoning_effort: Option<ReasoningEffort>,
     /// How many answers.
     pub n: Option<u32>,
-    /// Functions the model may call.
-    pub tools: Option<Vec<Value>>,
-    /// Which of them it must call.
-    pub tool_choice: Option<Value>,
+    /// What the model may call.
+    pub tools: Option<Vec<ToolDefinition>>,
+    /// Whether it may call, must call, or which of them.
+    pub tool_choice: Option<TextOrObject<ChosenTool>>,
+    /// Whether it may make several calls in one answer.
+    pub parallel_tool_calls: Option<bool>,
     /// The older form of `tools`.
-    pub functions: Option<Vec<Value>>,
+    pub functions: Option<Vec<FunctionDefinition>>,
     /// The older form of `tool_choice`.
-    pub function_call: Option<Value>,
+    pub function_call: Option<TextOrObject<ChosenFunction>>,
     /// The form of the answer's text.
     pub response_format: Option<ResponseFormat>,
     /// What the answer may consist of.
@@ -66,11 +66,51 @@ pub struct ResponseFormat {
     pub r#type: String,
 }
 
+/// One of the `tools`.
+#[derive(Debug, Deserialize)]
+pub struct ToolDefinition {
+    /// `function`; `custom` and OpenAI's own tools are refused.
+    pub r#type: String,
+    /// The function of a tool of that type.
+    pub function: Option<FunctionDefinition>,
+}
+
+/// A function that the model may call.
+#[derive(Debug, Deserialize)]
+pub struct FunctionDefinition {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub description: Option<String>,
+    /// The JSON Schema of its arguments.
+    pub parameters: Option<Map<String, Value>>,
+    /// Whether the arguments must keep to the schema to the letter.
+    pub strict: Option<bool>,
+}
+
+/// The long form of `tool_choice`.
+#[derive(Debug, Deserialize)]
+pub struct ChosenTool {
+    /// `function` or `allowed_tools`.
+    pub r#type: String,
+    /// The function that must be called, where it is one.
+    pub function: Option<ChosenFunction>,
+}
+
+/// The function that must be called.
+#[derive(Debug, Deserialize)]
+pub struct ChosenFunction {
+    /// Its name.
+    pub name: String,
+}
+
 /// One message of any role.
 #[derive(Debug, Deserialize)]
 pub struct ChatMessage {
     /// Who speaks.
     pub role: Role,
+    /// The function that a message of role `function` answers for. With other roles it means nothing to Claude.
+    pub name: Option<String>,
     /// What is said; assistant messages may have none.
     pub content: Option<Content>,
     /// The calls an assistant made.
@@ -78,19 +118,13 @@ pub struct ChatMessage {
     /// The call that a tool message answers.
     pub tool_call_id: Option<String>,
     /// The older form of `tool_calls`.
-    pub function_call: Option<Value>,
+    pub function_call: Option<FunctionCall>,
     /// What an assistant said when it declined.
     pub refusal: Option<String>,
 }
 
 /// A text, or a list of parts.
-#[derive(Debug)]
-pub enum Content {
-    /// The short form.
-    Text(String),
-    /// The long form.
-    Parts(Vec<ContentPart>),
-}
+pub type Content = TextOrList<ContentPart>;
 
 /// One part of a message's content. Only the field that belongs to its type matters.
 #[derive(Debug, Deserialize)]
@@ -143,88 +177,4 @@ pub struct FunctionCall {
     pub name: String,
     /// The arguments, a JSON object as text.
     pub arguments: Option<String>,
-}
-
-/// `stop`: one text or several.
-#[derive(Debug)]
-pub enum OneOrMany {
-    /// One text.
-    One(String),
-    /// Several.
-    Many(Vec<String>),
-}
-
-impl OneOrMany {
-    /// The texts as a list.
-    #[must_use]
-    pub fn into_vec(self) -> Vec<String> {
-        match self {
-            Self::One(text) => vec![text],
-            Self::Many(texts) => texts,
-        }
-    }
-}
-
-/// Visits a string or a list; written by hand so that an error inside the list keeps its path.
-struct StringOrList<T> {
-    expecting: &'static str,
-    from_text: fn(String) -> T,
-}
-
-/// A type whose list form holds `Item`s.
-trait FromList: Sized {
-    type Item: for<'de> Deserialize<'de>;
-    fn from_list(items: Vec<Self::Item>) -> Self;
-}
-
-impl FromList for Content {
-    type Item = ContentPart;
-    fn from_list(items: Vec<ContentPart>) -> Self {
-        Self::Parts(items)
-    }
-}
-
-impl FromList for OneOrMany {
-    type Item = String;
-    fn from_list(items: Vec<String>) -> Self {
-        Self::Many(items)
-    }
-}
-
-impl<'de, T: FromList> Visitor<'de> for StringOrList<T> {
-    type Value = T;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.expecting)
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<T, E> {
-        Ok((self.from_text)(text.to_owned()))
-    }
-
-    fn visit_string<E>(self, text: String) -> Result<T, E> {
-        Ok((self.from_text)(text))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<T, A::Error> {
-        Vec::deserialize(SeqAccessDeserializer::new(items)).map(T::from_list)
-    }
-}
-
-impl<'de> Deserialize<'de> for Content {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(StringOrList {
-            expecting: "a string or a list of parts",
-            from_text: Content::Text,
-        })
-    }
-}
-
-impl<'de> Deserialize<'de> for OneOrMany {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(StringOrList {
-            expecting: "a string or a list of strings",
-            from_text: OneOrMany::One,
-        })
-    }
 }

@@ -8,3 +8,4 @@ pub mod chat_request;
 pub mod error;
 pub mod model;
 pub mod parse;
+pub mod text_or;

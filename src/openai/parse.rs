@@ -149,6 +149,17 @@ mod tests {
         "stream_options.include_usage"
     )]
     #[case(r#"{"model":"m","messages":[{"role":"assistant","tool_calls":[{"id":"a","function":{"arguments":"{}"}}]}]}"#, "messages[0].tool_calls[0].function.name")]
+    #[case(
+        r#"{"model":"m","messages":[{"role":"assistant","function_call":{"name":5}}]}"#,
+        "messages[0].function_call.name"
+    )]
+    #[case(r#"{"model":"m","messages":[{"role":"function","name":5,"content":"x"}]}"#, "messages[0].name")]
+    #[case(r#"{"model":"m","messages":[{"role":"user","content":{"type":"text"}}]}"#, "messages[0].content")]
+    #[case(
+        r#"{"model":"m","messages":[],"tool_choice":{"type":"function","function":{}}}"#,
+        "tool_choice.function.name"
+    )]
+    #[case(r#"{"model":"m","messages":[],"tools":[{"type":"function","function":{"name":"f"}},{"type":"function","function":{"name":7}}]}"#, "tools[1].function.name")]
     fn an_error_names_the_field(#[case] body: &str, #[case] param: &str) {
         let error = request(body).unwrap_err();
         assert_eq!(error.param.as_deref(), Some(param), "{error:?}");
@@ -188,12 +199,20 @@ mod tests {
     #[test]
     fn ignored_fields_are_named_once_and_null_is_absent() {
         let body = r#"{"model":"m","seed":1,"user":null,"metadata":{"a":"b"},"temperature":null,
-            "messages":[{"role":"user","name":"ann","content":[{"type":"text","text":"x","cache_control":{"type":"ephemeral"}}]},
-                        {"role":"assistant","name":"bob","annotations":null,"content":"y"}]}"#;
+            "tools":[{"type":"function","cache_control":{"type":"ephemeral"},"function":{"name":"f","examples":[],"parameters":{"x":1}}}],
+            "messages":[{"role":"user","weight":1,"content":[{"type":"text","text":"x","cache_control":{"type":"ephemeral"}}]},
+                        {"role":"assistant","weight":1,"annotations":null,"content":"y"}]}"#;
         let parsed = request(body).unwrap();
         assert_eq!(
             parsed.ignored,
-            ["seed", "metadata", "messages[].name", "messages[].content[].cache_control"]
+            [
+                "seed",
+                "metadata",
+                "tools[].cache_control",
+                "tools[].function.examples",
+                "messages[].weight",
+                "messages[].content[].cache_control"
+            ]
         );
         assert_eq!(parsed.request.temperature, None);
     }

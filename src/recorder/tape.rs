@@ -61,7 +61,7 @@ impl Tape {
             block["id"].as_str().filter(|_| block["type"] == "tool_use")
         });
         let calls: Vec<String> = calls.map(ToOwned::to_owned).collect();
-        while !calls.iter().all(|call| self.tools.waits_for(call)) {
+        while !calls.iter().all(|call| self.tools.waiting(call).is_some()) {
             self.read("tools/call").await?;
         }
         Ok(calls)

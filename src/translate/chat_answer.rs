@@ -3,29 +3,48 @@
 use std::sync::Arc;
 
 use async_openai::types::chat::{
-    CompletionTokensDetails, CompletionUsage, FinishReason, PromptTokensDetails, Role,
+    ChatCompletionMessageToolCallChunk, CompletionTokensDetails, CompletionUsage, FinishReason, FunctionCall,
+    FunctionCallStream, FunctionType, PromptTokensDetails, Role,
 };
 
 use crate::claude::answer::{AnswerEnd, AnswerEvent, StopReason, Usage};
 use crate::openai::chat_answer::{
-    AnswerHead, AnswerMessage, ChatChunk, ChatCompletion, Choice, ChunkChoice, Delta,
+    AnswerHead, AnswerMessage, ChatChunk, ChatCompletion, Choice, ChunkChoice, Delta, ToolCall,
 };
 
 /// What a client reads in `message.refusal` when the model declined without a text of its own about it.
 const REFUSAL: &str = "The model declined to answer this request.";
+
+/// The form in which a client reads of calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallForm {
+    /// As `tool_calls`.
+    ToolCalls,
+    /// As `function_call`, for requests with `functions`: one call, without an id.
+    FunctionCall,
+}
 
 /// Makes chunks of events.
 #[derive(Debug)]
 pub struct ChunkWriter {
     head: AnswerHead,
     include_usage: bool,
+    form: CallForm,
+    /// How many calls have begun.
+    calls: u32,
 }
 
 impl ChunkWriter {
     /// `id`, `created` (Unix seconds) and `fingerprint` are the same in every chunk; `include_usage` asks for a last chunk with the
-    /// usage and for `usage: null` in the others.
+    /// usage and for `usage: null` in the others; `form` is that of the calls.
     #[must_use]
-    pub fn new(id: &str, created: u64, fingerprint: &'static str, include_usage: bool) -> Self {
+    pub fn new(
+        id: &str,
+        created: u64,
+        fingerprint: &'static str,
+        include_usage: bool,
+        form: CallForm,
+    ) -> Self {
         let head = AnswerHead {
             id: id.into(),
             object: "chat.completion.chunk",
@@ -33,7 +52,7 @@ impl ChunkWriter {
             model: Arc::from(""),
             system_fingerprint: fingerprint,
         };
-        Self { head, include_usage }
+        Self { head, include_usage, form, calls: 0 }
     }
 
     /// The chunks of an event: one for a piece of the answer, up to three at its end.
@@ -52,9 +71,45 @@ impl ChunkWriter {
             AnswerEvent::Reasoning(text) => {
                 vec![self.chunk(Delta { reasoning_content: Some(text), ..Delta::default() }, None)]
             }
-            AnswerEvent::ToolCall { .. } | AnswerEvent::ToolArguments(_) => Vec::new(),
+            AnswerEvent::ToolCall { id, name } => self.begin_call(id, name).into_iter().collect(),
+            AnswerEvent::ToolArguments(piece) => self.arguments(piece).into_iter().collect(),
             AnswerEvent::Ended(end) => self.end(&end),
         }
+    }
+
+    /// Id, type and name are told here and never again: openai-python joins repeated ones.
+    fn begin_call(&mut self, id: String, name: String) -> Option<ChatChunk> {
+        let index = self.calls;
+        self.calls += 1;
+        let function = FunctionCallStream { name: Some(name), arguments: Some(String::new()) };
+        match self.form {
+            CallForm::ToolCalls => Some(self.tool_call(index, Some(id), function)),
+            CallForm::FunctionCall if index == 0 => Some(self.function_call(function)),
+            CallForm::FunctionCall => {
+                tracing::warn!("the model made a second call where one was allowed; it is left out");
+                None
+            }
+        }
+    }
+
+    /// A piece of the arguments of the call that began last.
+    fn arguments(&self, piece: String) -> Option<ChatChunk> {
+        let index = self.calls.checked_sub(1)?;
+        let function = FunctionCallStream { name: None, arguments: Some(piece) };
+        match self.form {
+            CallForm::ToolCalls => Some(self.tool_call(index, None, function)),
+            CallForm::FunctionCall => (index == 0).then(|| self.function_call(function)),
+        }
+    }
+
+    fn tool_call(&self, index: u32, id: Option<String>, function: FunctionCallStream) -> ChatChunk {
+        let kind = id.is_some().then_some(FunctionType::Function);
+        let call = ChatCompletionMessageToolCallChunk { index, id, r#type: kind, function: Some(function) };
+        self.chunk(Delta { tool_calls: vec![call], ..Delta::default() }, None)
+    }
+
+    fn function_call(&self, call: FunctionCallStream) -> ChatChunk {
+        self.chunk(Delta { function_call: Some(call), ..Delta::default() }, None)
     }
 
     fn end(&self, end: &AnswerEnd) -> Vec<ChatChunk> {
@@ -63,7 +118,7 @@ impl ChunkWriter {
             let delta = Delta { refusal: Some(REFUSAL.to_owned()), ..Delta::default() };
             chunks.push(self.chunk(delta, None));
         }
-        chunks.push(self.chunk(Delta::default(), Some(finish_reason(&end.reason))));
+        chunks.push(self.chunk(Delta::default(), Some(finish_reason(&end.reason, self.form))));
         if self.include_usage {
             let usage = Some(Some(usage(end.usage)));
             chunks.push(ChatChunk { head: self.head.clone(), choices: Vec::new(), usage });
@@ -85,6 +140,8 @@ pub struct ChunkFold {
     content: String,
     reasoning: String,
     refusal: Option<String>,
+    tool_calls: Vec<ToolCall>,
+    function_call: Option<FunctionCall>,
     finish_reason: Option<FinishReason>,
     usage: Option<CompletionUsage>,
 }
@@ -100,7 +157,23 @@ impl ChunkFold {
             if let Some(refusal) = choice.delta.refusal {
                 self.refusal.get_or_insert_default().push_str(&refusal);
             }
+            choice.delta.tool_calls.into_iter().for_each(|call| self.push_tool_call(call));
+            if let Some(piece) = choice.delta.function_call {
+                let nothing = FunctionCall { name: String::new(), arguments: String::new() };
+                add(self.function_call.get_or_insert(nothing), &piece);
+            }
             self.finish_reason = choice.finish_reason.or(self.finish_reason);
+        }
+    }
+
+    fn push_tool_call(&mut self, piece: ChatCompletionMessageToolCallChunk) {
+        if let (Some(id), Some(kind)) = (piece.id, piece.r#type) {
+            let function = FunctionCall { name: String::new(), arguments: String::new() };
+            self.tool_calls.push(ToolCall { id, r#type: kind, function });
+        }
+        let call = usize::try_from(piece.index).ok().and_then(|index| self.tool_calls.get_mut(index));
+        if let (Some(call), Some(function)) = (call, piece.function) {
+            add(&mut call.function, &function);
         }
     }
 
@@ -108,23 +181,35 @@ impl ChunkFold {
     #[must_use]
     pub fn finish(self) -> Option<ChatCompletion> {
         let head = AnswerHead { object: "chat.completion", ..self.head? };
-        // A refusal without any text has no content; every other answer has one, be it empty.
-        let content = (self.refusal.is_none() || !self.content.is_empty()).then_some(self.content);
+        // A refusal or a call without any text has no content; every other answer has one, be it empty.
+        let has_calls = !self.tool_calls.is_empty() || self.function_call.is_some();
+        let is_whole_without = self.refusal.is_some() || has_calls;
+        let content = (!self.content.is_empty() || !is_whole_without).then_some(self.content);
         let message = AnswerMessage {
             role: Role::Assistant,
             content,
             refusal: self.refusal,
             reasoning_content: (!self.reasoning.is_empty()).then_some(self.reasoning),
+            tool_calls: self.tool_calls,
+            function_call: self.function_call,
         };
         let choice = Choice { index: 0, message, finish_reason: self.finish_reason?, logprobs: None };
         Some(ChatCompletion { head, choices: vec![choice], usage: self.usage? })
     }
 }
 
-fn finish_reason(reason: &StopReason) -> FinishReason {
+fn add(call: &mut FunctionCall, piece: &FunctionCallStream) {
+    call.name.push_str(piece.name.as_deref().unwrap_or_default());
+    call.arguments.push_str(piece.arguments.as_deref().unwrap_or_default());
+}
+
+fn finish_reason(reason: &StopReason, form: CallForm) -> FinishReason {
     match reason {
         StopReason::EndTurn | StopReason::StopSequence | StopReason::PauseTurn => FinishReason::Stop,
-        StopReason::ToolUse => FinishReason::ToolCalls,
+        StopReason::ToolUse => match form {
+            CallForm::ToolCalls => FinishReason::ToolCalls,
+            CallForm::FunctionCall => FinishReason::FunctionCall,
+        },
         StopReason::MaxTokens | StopReason::ContextWindow => FinishReason::Length,
         StopReason::Refusal => FinishReason::ContentFilter,
         StopReason::Unknown(reason) => {
@@ -164,106 +249,4 @@ fn narrow(count: u64) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use rstest::rstest;
-    use serde_json::{Value, json};
-
-    const USAGE: Usage = Usage { input: 25, cache_creation: 100, cache_read: 50, output: 12, thinking: 4 };
-
-    fn ended(reason: StopReason) -> AnswerEvent {
-        AnswerEvent::Ended(AnswerEnd { reason, usage: USAGE })
-    }
-
-    fn write(events: Vec<AnswerEvent>, include_usage: bool) -> Vec<ChatChunk> {
-        let mut writer = ChunkWriter::new("chatcmpl-1", 7, "couplet-VERSION", include_usage);
-        events.into_iter().flat_map(|event| writer.on(event)).collect()
-    }
-
-    fn started() -> AnswerEvent {
-        AnswerEvent::Started { model: "claude-s".to_owned() }
-    }
-
-    fn fold(events: Vec<AnswerEvent>) -> Option<ChatCompletion> {
-        let mut fold = ChunkFold::default();
-        for chunk in write(events, true) {
-            fold.push(chunk);
-        }
-        fold.finish()
-    }
-
-    #[test]
-    fn a_stream_reads_as_openai_s() {
-        let events = vec![
-            started(),
-            AnswerEvent::Reasoning("hm".to_owned()),
-            AnswerEvent::Text("a\u{1f600}".to_owned()),
-            ended(StopReason::EndTurn),
-        ];
-        let lines: Vec<String> =
-            write(events, true).iter().map(|chunk| serde_json::to_string(chunk).unwrap()).collect();
-        insta::assert_snapshot!(lines.join("\n"));
-    }
-
-    #[test]
-    fn usage_shows_only_when_asked_for() {
-        let events = || vec![started(), ended(StopReason::EndTurn)];
-        let without = serde_json::to_value(write(events(), false)).unwrap();
-        assert!(without.as_array().unwrap().iter().all(|chunk| chunk.get("usage").is_none()));
-        let with = serde_json::to_value(write(events(), true)).unwrap();
-        let usages: Vec<&Value> = with.as_array().unwrap().iter().map(|chunk| &chunk["usage"]).collect();
-        assert_eq!(usages[..2], [&Value::Null, &Value::Null]);
-        assert_eq!(
-            (usages[2]["prompt_tokens"].as_u64(), usages[2]["completion_tokens"].as_u64()),
-            (Some(175), Some(12))
-        );
-        assert_eq!(usages[2]["total_tokens"], 187);
-        assert_eq!(usages[2]["prompt_tokens_details"]["cached_tokens"], 50);
-        assert_eq!(usages[2]["prompt_tokens_details"]["cache_write_tokens"], 100);
-        assert_eq!(usages[2]["completion_tokens_details"]["reasoning_tokens"], 4);
-    }
-
-    #[rstest]
-    #[case(StopReason::EndTurn, "stop")]
-    #[case(StopReason::StopSequence, "stop")]
-    #[case(StopReason::PauseTurn, "stop")]
-    #[case(StopReason::MaxTokens, "length")]
-    #[case(StopReason::ContextWindow, "length")]
-    #[case(StopReason::Refusal, "content_filter")]
-    #[case(StopReason::Unknown("new".to_owned()), "stop")]
-    fn every_stop_reason_has_its_finish_reason(#[case] reason: StopReason, #[case] finish_reason: &str) {
-        let chunks = serde_json::to_value(write(vec![started(), ended(reason)], false)).unwrap();
-        let last = chunks.as_array().unwrap().last().unwrap();
-        assert_eq!(last["choices"][0]["finish_reason"], finish_reason);
-        assert_eq!(last["choices"][0]["delta"], json!({}));
-    }
-
-    #[test]
-    fn a_refusal_is_told_in_its_own_field() {
-        let answer = fold(vec![started(), ended(StopReason::Refusal)]).unwrap();
-        let message = serde_json::to_value(answer).unwrap()["choices"][0]["message"].clone();
-        assert_eq!(message, json!({"role": "assistant", "content": null, "refusal": REFUSAL}));
-    }
-
-    #[test]
-    fn chunks_without_an_end_are_no_answer() {
-        assert_eq!(fold(vec![started(), AnswerEvent::Text("half".to_owned())]), None);
-    }
-
-    proptest! {
-        #[test]
-        fn the_fold_holds_what_the_chunks_said(pieces in prop::collection::vec((any::<bool>(), ".{0,5}"), 0..20)) {
-            let mut events = vec![started()];
-            events.extend(pieces.iter().cloned().map(|(text, piece)| {
-                if text { AnswerEvent::Text(piece) } else { AnswerEvent::Reasoning(piece) }
-            }));
-            events.push(ended(StopReason::EndTurn));
-            let answer = fold(events).unwrap();
-            let said = |text: bool| pieces.iter().filter(|p| p.0 == text).map(|p| p.1.as_str()).collect::<String>();
-            prop_assert_eq!(answer.choices[0].message.content.clone().unwrap(), said(true));
-            prop_assert_eq!(answer.choices[0].message.reasoning_content.clone().unwrap_or_default(), said(false));
-            prop_assert_eq!(answer.usage.total_tokens, 187);
-        }
-    }
-}
+mod tests;

@@ -2,9 +2,12 @@
 
 use async_openai::types::chat::ReasoningEffort;
 
+use super::chat_answer::CallForm;
 use super::history;
-use crate::openai::chat_request::{ChatRequest, OneOrMany};
+use super::tools::{self, Tools};
+use crate::openai::chat_request::ChatRequest;
 use crate::openai::error::ApiError;
+use crate::openai::text_or::TextOrList;
 use crate::turn::{Effort, MediaSource, Parameters, Turn};
 
 /// OpenAI's limit on `stop`.
@@ -15,7 +18,9 @@ const MAX_STOP: usize = 4;
 pub struct Translated {
     /// What is asked, its images and files as they came.
     pub turn: Turn<MediaSource>,
-    /// Parameters that were bent to what Claude takes.
+    /// The form in which the client is to read of calls.
+    pub calls: CallForm,
+    /// Fields that were read, but are honoured in part or not at all.
     pub adjusted: Vec<&'static str>,
 }
 
@@ -23,41 +28,31 @@ pub struct Translated {
 ///
 /// # Errors
 /// 400 that names the field, for what is wrong and for what Couplet cannot do.
-pub fn turn(request: ChatRequest) -> Result<Translated, ApiError> {
+pub fn turn(mut request: ChatRequest) -> Result<Translated, ApiError> {
     refuse_unsupported(&request)?;
     let mut adjusted = Vec::new();
     let parameters = parameters(&request, &mut adjusted)?;
+    let Tools { offered, choice, calls, form } = tools::take(&mut request, &mut adjusted)?;
     let stop = stop(request.stop)?;
-    let history::Conversation { system, history, question } = history::conversation(request.messages)?;
+    let history::Conversation { system, history, question } =
+        history::conversation(request.messages, &mut adjusted)?;
     if request.model.trim().is_empty() {
         return Err(ApiError::invalid_request("model", "'model' must name a model."));
     }
-    let parameters = Parameters { stop, ..parameters };
+    let parameters = Parameters { stop, tool_choice: choice, calls, ..parameters };
     Ok(Translated {
-        turn: Turn { model: request.model, system, history, question, tools: Vec::new(), parameters },
+        turn: Turn { model: request.model, system, history, question, tools: offered, parameters },
+        calls: form,
         adjusted,
     })
 }
 
 /// What is not built yet, or what Claude does not have, is refused by name.
 fn refuse_unsupported(request: &ChatRequest) -> Result<(), ApiError> {
-    let is_empty = |list: &Option<Vec<_>>| list.as_ref().is_none_or(Vec::is_empty);
     let not_yet = |field: &str| {
         let message = format!("'{field}' is not supported by this version of Couplet yet.");
         Err(ApiError::invalid_request(field, message).with_code("unsupported_parameter"))
     };
-    if !is_empty(&request.tools) {
-        return not_yet("tools");
-    }
-    if !is_empty(&request.functions) {
-        return not_yet("functions");
-    }
-    if demands_a_tool(request.tool_choice.as_ref()) {
-        return not_yet("tool_choice");
-    }
-    if demands_a_tool(request.function_call.as_ref()) {
-        return not_yet("function_call");
-    }
     if request.response_format.as_ref().is_some_and(|format| format.r#type != "text") {
         return not_yet("response_format");
     }
@@ -75,11 +70,6 @@ fn refuse_unsupported(request: &ChatRequest) -> Result<(), ApiError> {
         return Err(ApiError::invalid_request("audio", message).with_code("unsupported_parameter"));
     }
     Ok(())
-}
-
-/// `none` and `auto` demand nothing.
-fn demands_a_tool(choice: Option<&serde_json::Value>) -> bool {
-    choice.is_some_and(|choice| !matches!(choice.as_str(), Some("none" | "auto")))
 }
 
 fn parameters(request: &ChatRequest, adjusted: &mut Vec<&'static str>) -> Result<Parameters, ApiError> {
@@ -123,9 +113,9 @@ fn in_range(field: &'static str, value: Option<f64>, max: f64) -> Result<Option<
     }
 }
 
-fn stop(stop: Option<OneOrMany>) -> Result<Vec<String>, ApiError> {
-    let single = matches!(stop, Some(OneOrMany::One(_)));
-    let texts = stop.map(OneOrMany::into_vec).unwrap_or_default();
+fn stop(stop: Option<TextOrList<String>>) -> Result<Vec<String>, ApiError> {
+    let single = matches!(stop, Some(TextOrList::Text(_)));
+    let texts = stop.map(TextOrList::into_vec).unwrap_or_default();
     if texts.len() > MAX_STOP {
         let message = format!("'stop' may hold up to {MAX_STOP} texts.");
         return Err(ApiError::invalid_request("stop", message).with_code("invalid_value"));
@@ -180,11 +170,6 @@ mod tests {
     }
 
     #[rstest]
-    #[case(json!({"tools": [{"type": "function", "function": {"name": "f"}}]}), "tools")]
-    #[case(json!({"functions": [{"name": "f"}]}), "functions")]
-    #[case(json!({"tool_choice": "required"}), "tool_choice")]
-    #[case(json!({"tool_choice": {"type": "function", "function": {"name": "f"}}}), "tool_choice")]
-    #[case(json!({"function_call": {"name": "f"}}), "function_call")]
     #[case(json!({"response_format": {"type": "json_object"}}), "response_format")]
     #[case(json!({"n": 2}), "n")]
     #[case(json!({"n": 0}), "n")]
@@ -205,8 +190,7 @@ mod tests {
     }
 
     #[rstest]
-    #[case(json!({"tools": [], "tool_choice": "auto", "n": 1, "response_format": {"type": "text"}, "modalities": ["text"]}))]
-    #[case(json!({"tool_choice": "none", "functions": [], "function_call": "auto"}))]
+    #[case(json!({"n": 1, "response_format": {"type": "text"}, "modalities": ["text"]}))]
     fn what_asks_for_nothing_special_is_taken(#[case] extra: Value) {
         assert!(translate(&extra).is_ok());
     }

@@ -29,7 +29,7 @@ pub(super) fn parts(field: &str, content: Option<Content>) -> Result<Vec<Part>, 
     match content {
         None => Ok(Vec::new()),
         Some(Content::Text(text)) => Ok(vec![Part::Text(text)]),
-        Some(Content::Parts(parts)) => {
+        Some(Content::List(parts)) => {
             let read = |(index, read)| part(&format!("{field}.content[{index}]"), read);
             parts.into_iter().enumerate().map(read).collect()
         }

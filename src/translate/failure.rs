@@ -52,6 +52,11 @@ pub fn api_error(failure: &TurnFailure, now: SystemTime) -> ApiError {
         TurnFailure::Protocol(_) => {
             server(StatusCode::BAD_GATEWAY, sentence(&failure.to_string())).with_code("upstream_unexpected")
         }
+        TurnFailure::ToolsNotTaken { names } => {
+            let message =
+                format!("The parameters of these functions are no valid JSON Schema: {}.", names.join(", "));
+            ApiError::invalid_request("tools", message).with_code("invalid_function_parameters")
+        }
         TurnFailure::UsageLimit { resets_at, sentence } => {
             let after = resets_at.and_then(|at| at.duration_since(now).ok());
             let message = format!(

@@ -13,3 +13,4 @@ pub mod failure;
 mod history;
 pub mod media_failure;
 pub mod models;
+mod tools;

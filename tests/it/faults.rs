@@ -50,7 +50,7 @@ fn said((status, answer): &(u16, Value)) -> &str {
 
 /// The places for turns that `/health` counts as free.
 async fn free_places(app: &TestApp) -> u64 {
-    let health: Value = app.get("/health").send().await.expect("an answer").json().await.expect("JSON");
+    let health: Value = app.health().await;
     health["free_places"].as_u64().expect("a number")
 }
 

@@ -15,9 +15,9 @@ use couplet::media::{ImageUrls, Intake, MediaSettings};
 use couplet::openai::chat_request::ChatRequest;
 use couplet::openai::error::ApiError;
 use couplet::openai::parse::parse;
-use couplet::translate::chat_answer::{ChunkFold, ChunkWriter};
+use couplet::translate::chat_answer::{CallForm, ChunkFold, ChunkWriter};
 use couplet::translate::{chat_request, failure, media_failure};
-use couplet::turn::Tool;
+use couplet::turn::{Parameters, Tool};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::io::BufReader;
@@ -111,7 +111,7 @@ fn events(bytes: &[u8], tools: &[Tool], piece: usize) -> Vec<Result<AnswerEvent,
 }
 
 fn writer(include_usage: bool) -> ChunkWriter {
-    ChunkWriter::new("chatcmpl-golden", 1_795_208_000, "couplet-golden", include_usage)
+    ChunkWriter::new("chatcmpl-golden", 1_795_208_000, "couplet-golden", include_usage, CallForm::ToolCalls)
 }
 
 fn error(failure: &TurnFailure) -> String {
@@ -192,6 +192,17 @@ async fn frames_of(body: &[u8], intake: &Intake) -> Result<String, ApiError> {
     for frame in frame_in::of_turn(&turn) {
         frame.write_to(&mut lines).expect("JSON");
     }
-    let frames = String::from_utf8(lines).expect("UTF-8");
+    let mut frames = String::from_utf8(lines).expect("UTF-8");
+    for Tool { name, description, schema } in &turn.tools {
+        let tool = json!({"name": name, "description": description, "schema": schema});
+        frames.push_str(&format!("tool: {tool}\n"));
+    }
+    if !turn.tools.is_empty() {
+        let Parameters { tool_choice, calls, .. } = turn.parameters;
+        frames.push_str(&format!(
+            "choice: {tool_choice:?}, calls: {calls:?}, told as: {:?}\n",
+            translated.calls
+        ));
+    }
     Ok(format!("{frames}ignored: {:?}, adjusted: {:?}", parsed.ignored, translated.adjusted))
 }

@@ -7,6 +7,7 @@ mod history;
 mod leaving;
 mod media;
 mod prompts;
+mod tools;
 
 use std::time::Duration;
 

@@ -35,8 +35,12 @@ fn frames_are_lines_of_the_cli_s_own_form() {
     let file = Media::Text { title: None, text: "a\nb".to_owned() };
     let url = Media::ImageUrl("https://e.org/x".to_owned());
     let seen = result(vec![ResultBlock::Text("see".to_owned()), ResultBlock::Media(image.clone())]);
-    let waiting =
-        WaitingCall { request_id: "11".to_owned(), rpc_id: json!(2), call_id: "toolu_1".to_owned() };
+    let waiting = WaitingCall {
+        request_id: "11".to_owned(),
+        rpc_id: json!(2),
+        call_id: "toolu_1".to_owned(),
+        arguments: serde_json::Map::new(),
+    };
     let lines = [
         line(&initialize),
         line(&interrupt),

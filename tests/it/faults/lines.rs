@@ -14,7 +14,7 @@ fn line(frame: &Value) -> Step {
 }
 
 async fn unknown_frames(app: &TestApp) -> u64 {
-    let health: Value = app.get("/health").send().await.expect("an answer").json().await.expect("JSON");
+    let health: Value = app.health().await;
     health["unknown_frames"].as_u64().expect("a number")
 }
 

@@ -61,6 +61,23 @@ async fn an_error_names_the_field_with_and_without_the_prefix(#[case] path: &str
     assert_eq!((status, &error["param"]), (400, &json!("messages[0].content[0].text")), "{error}");
 }
 
+#[rstest]
+#[case(json!({"tools": [{"type": "function", "function": {"name": "f"}}, {"type": "function", "function": {"name": "g h"}}]}),
+    "tools[1].function.name")]
+#[case(json!({"functions": [{"name": "f", "parameters": {"type": "null"}}]}), "functions[0].parameters.type")]
+#[case(json!({"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "required"}), "tool_choice")]
+#[tokio::test]
+async fn tools_that_cannot_be_offered_are_refused_before_anything_is_started(
+    #[case] extra: Value,
+    #[case] param: &str,
+) {
+    let mut body = ask("hi");
+    body.as_object_mut().expect("an object").extend(extra.as_object().expect("fields").clone());
+    let app = app().await;
+    let (status, error) = error_of(app.chat(&body).await).await;
+    assert_eq!((status, &error["param"]), (400, &json!(param)), "{error}");
+}
+
 #[tokio::test]
 async fn a_body_beyond_the_limit_is_a_413() {
     let app = app().await;

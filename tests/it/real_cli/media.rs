@@ -18,6 +18,7 @@ use crate::support::media::{
 };
 use crate::support::outside::{HOST_NAME, Outside};
 use crate::support::real_cli::real_cli;
+use crate::support::received::without_breakpoints;
 
 async fn app() -> Option<TestApp> {
     let cli = real_cli()?;
@@ -30,17 +31,6 @@ fn received(app: &TestApp) -> Vec<Value> {
     let mut turns: Vec<Value> = request.asked().turns().cloned().collect();
     turns.iter_mut().for_each(without_breakpoints);
     turns
-}
-
-fn without_breakpoints(value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            fields.remove("cache_control");
-            fields.values_mut().for_each(without_breakpoints);
-        }
-        Value::Array(items) => items.iter_mut().for_each(without_breakpoints),
-        _ => {}
-    }
 }
 
 /// The blocks of the question as the upstream received them.

@@ -137,6 +137,11 @@ impl TestApp {
         (response.status().as_u16(), response.json().await.expect("JSON"))
     }
 
+    /// What `/health` tells.
+    pub async fn health(&self) -> Value {
+        self.get("/health").send().await.expect("an answer").json().await.expect("JSON")
+    }
+
     /// A streamed answer, read to its end.
     pub async fn stream(&self, body: &Value) -> Streamed {
         let mut body = body.clone();

@@ -11,5 +11,6 @@ pub mod media;
 pub mod outside;
 pub mod python;
 pub mod real_cli;
+pub mod received;
 pub mod server;
 pub mod tools;
