@@ -142,6 +142,12 @@ pub fn interrupted() -> Value {
         "terminal_reason": "aborted_streaming", "result": null})
 }
 
+/// The frame with which a turn begins.
+#[must_use]
+pub fn turn_begins<'a>(tools: impl Iterator<Item = &'a str>) -> Value {
+    json!({"type": "system", "subtype": "init", "tools": tools.collect::<Vec<_>>(), "session_id": ""})
+}
+
 /// Results of tools, as they are taken into the conversation.
 #[must_use]
 pub fn tool_results(results: &[Value]) -> Value {

@@ -92,6 +92,8 @@ async fn speak(api: Api) -> io::Result<()> {
                 if frame["shouldQuery"] == false {
                     speaker.write(&frames::empty_result()).await?;
                 } else {
+                    let begins = frames::turn_begins(speaker.tools.names());
+                    speaker.write(&begins).await?;
                     while let After::Asked = speaker.answer().await? {}
                 }
             }

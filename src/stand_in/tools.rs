@@ -50,11 +50,16 @@ impl Tools {
         self.listed.iter().map(tool).collect()
     }
 
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.listed.iter().filter_map(|tool| tool["name"].as_str())
+    }
+
     /// Calls a tool. `block` is the model's, its input the JSON as it was written. Where there is no such tool, or the
     /// input is no JSON object, there is a result at once and no frame, as the CLI does it.
     pub fn call(&mut self, block: &Value) -> Option<Value> {
         let (id, name) = (text(&block["id"]), text(&block["name"]));
-        if !self.listed.iter().any(|tool| tool["name"] == name) {
+        if !self.names().any(|known| known == name) {
             let error = format!("<tool_use_error>Error: No such tool available: {name}</tool_use_error>");
             self.results.push(failed(&id, &error));
             return None;
