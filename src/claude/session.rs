@@ -1,6 +1,9 @@
 //! Frames in and out of one CLI process.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::failure::TurnFailure;
 use super::frame_in::{ControlRequest, FrameIn};
@@ -14,6 +17,10 @@ static UNKNOWN_FRAMES: AtomicU64 = AtomicU64::new(0);
 
 /// The target of what the CLI says on stderr. It may quote its input, so the log is without it unless it is named.
 pub const CLI_STDERR: &str = "couplet::cli_stderr";
+
+/// How long the CLI may take to ask for its tools after it was set up (measured: it begins before it answers `initialize`).
+/// 2.1.197 asks when it gets its first user frame, and not before.
+const GREETING_COMES: Duration = Duration::from_secs(1);
 
 /// How many frames of unknown kind, and lines that were no frames, were skipped since the start of the program.
 #[must_use]
@@ -136,14 +143,20 @@ impl Session {
         Ok(frame)
     }
 
-    /// Reads until every control request sent so far is answered and the CLI knows the tools, and hands the body of each
-    /// answer to `seen`.
+    /// Reads until every control request sent so far is answered and the CLI knows the tools, or waits for a user frame to
+    /// ask for them, and hands the body of each answer to `seen`.
     ///
     /// # Errors
     /// When the CLI declines one, or as [`Session::next`].
     pub async fn settle(&mut self, mut seen: impl FnMut(&str)) -> Result<(), TurnFailure> {
         while !self.unanswered.is_empty() || !self.tools.is_ready() {
-            match self.next().await? {
+            let frame = if self.unanswered.is_empty() && !self.tools.is_greeted() {
+                let Ok(frame) = timeout(GREETING_COMES, self.next()).await else { return Ok(()) };
+                frame?
+            } else {
+                self.next().await?
+            };
+            match frame {
                 Frame::ControlResponse(answer) => {
                     if let Some(error) = answer.error {
                         return Err(declined(&error));
@@ -217,7 +230,7 @@ impl Session {
     /// Interrupts the running answer and lets the process end, by force if it must be.
     pub async fn interrupt_and_end(mut self) {
         let interrupted = match self.queue_control(ControlRequest::Interrupt) {
-            Ok(()) => tokio::time::timeout(std::time::Duration::from_millis(100), self.flush()).await.is_ok(),
+            Ok(()) => timeout(Duration::from_millis(100), self.flush()).await.is_ok(),
             Err(_) => false,
         };
         if interrupted {
