@@ -87,6 +87,7 @@ impl Inner {
         started: Instant,
     ) -> Outcome {
         if let Some(kept) = self.kept.take(history).await {
+            tracing::debug!(pid = kept.process_id(), "the conversation goes on in its process");
             let outcome = self.go_on(kept, turn, sink, started).await;
             // A process may end, or be of no use any more, while it waits; nobody has noticed yet.
             let is_lost = matches!(
@@ -96,6 +97,7 @@ impl Inner {
             if !is_lost || sink.has_passed() {
                 return outcome;
             }
+            tracing::debug!("its process was lost; the conversation is laid down afresh");
             self.dispose(outcome.process).await;
         }
         self.begin(turn, sink, started).await
@@ -114,16 +116,18 @@ impl Inner {
         }
         let asked = tokio::select! {
             biased;
-            asked = timeout_at(first_frame, kept.go_on(turn)) => asked,
-            () = sink.closed() => Ok(Err(TurnFailure::ShuttingDown)),
+            asked = timeout_at(first_frame, kept.go_on(turn)) => match asked {
+                Ok(asked) => asked.map_err(Stop::from),
+                Err(_elapsed) => Err(self.late()),
+            },
+            () = sink.closed() => Err(Stop::Gone),
         };
-        let stop = match asked {
-            Ok(Ok(())) => return self.relay(kept, turn, sink, started).await,
-            Ok(Err(TurnFailure::ShuttingDown)) => Stop::Gone,
-            Ok(Err(failure)) => failure.into(),
-            Err(_elapsed) => self.late(),
-        };
-        Outcome { process: Some(Process::Conversing(kept, Afterwards::Kill)), end: Err(stop) }
+        match asked {
+            Ok(()) => self.relay(kept, turn, sink, started).await,
+            Err(stop) => {
+                Outcome { process: Some(Process::Conversing(kept, Afterwards::Kill)), end: Err(stop) }
+            }
+        }
     }
 
     /// Lays the conversation down in a fresh process and asks there.
