@@ -143,10 +143,19 @@ impl Laboratory {
         };
         trial.said = said.into_blocks();
         tokio::time::sleep(Duration::from_millis(100)).await;
+        // A process that was killed holds its connection a while longer on a busy machine.
+        for request in self.requests_since(before) {
+            let _ = self.upstream.log().wait_until_over(request.index, Duration::from_secs(2)).await;
+        }
+        trial.requests = self.requests_since(before);
+        trial
+    }
+
+    /// What the API was asked after the first `before` requests.
+    fn requests_since(&self, before: usize) -> Vec<Received> {
         let requests = self.upstream.log().model_requests();
         let new = self.upstream.log().model_count() - before;
-        trial.requests = requests.into_iter().rev().take(new).rev().collect();
-        trial
+        requests.into_iter().rev().take(new).rev().collect()
     }
 
     /// Ends all processes.

@@ -12,11 +12,16 @@ use crate::claude::parked::OpenCall;
 use crate::turn::{ImageFormat, Media, ResultBlock, Tool, Turn, UserBlock};
 use crate::upstream::Asked;
 
-pub(super) const CHECKS: [Check; 5] = [
+pub(super) const CHECKS: [Check; 6] = [
     Check {
         name: "tools",
-        needs: "tools arrive under their own names, with their schemas and 1 MB of description",
+        needs: "tools arrive under their own names, with their descriptions and schemas",
         run: |lab| Box::pin(tools(lab)),
+    },
+    Check {
+        name: "long tools",
+        needs: "descriptions of tools arrive uncut, be they 1 MB",
+        run: |lab| Box::pin(long_tools(lab)),
     },
     Check {
         name: "tool names",
@@ -43,13 +48,25 @@ pub(super) const CHECKS: [Check; 5] = [
 async fn tools(lab: &Laboratory) -> Finding {
     let schema = json!({"type": "object", "properties": {"z": {"type": "string", "x-own": [1, null]}, "a": {"enum": [1]}},
         "required": ["z"], "additionalProperties": false, "$defs": {"b": {}}});
-    let long = Tool { description: "0123456789".repeat(100_000), ..tool("look_up-2", &schema) };
-    let given = [long, tool("b", &json!({"type": "object", "properties": {}}))];
+    let plain = json!({"type": "object", "properties": {}});
+    arrives(lab, &[tool("look_up-2", &schema), tool("b", &plain)]).await?;
+    Ok("as they were given".to_owned())
+}
+
+async fn long_tools(lab: &Laboratory) -> Finding {
+    let description = "0123456789".repeat(100_000);
+    let seen = format!("{} characters", description.len());
+    let plain = json!({"type": "object", "properties": {}});
+    arrives(lab, &[Tool { description, ..tool("f", &plain) }]).await?;
+    Ok(seen)
+}
+
+async fn arrives(lab: &Laboratory, given: &[Tool]) -> Result<(), String> {
     let trial = lab.ask(Turn { tools: given.to_vec(), ..question("[[words 1]]") }).await;
     let asked = trial.request()?;
     let arrived = asked.body()["tools"].as_array().map(Vec::as_slice).unwrap_or_default();
     expect("number of tools", &arrived.len(), &given.len())?;
-    for given in &given {
+    for given in given {
         // The CLI puts them into the order of their names.
         let of_that_name = arrived.iter().find(|tool| tool["name"] == given.name);
         let arrived = of_that_name.ok_or_else(|| format!("no tool {} arrived", given.name))?;
@@ -59,13 +76,10 @@ async fn tools(lab: &Laboratory) -> Finding {
             return Err("a description was changed".to_owned());
         }
         // As text, so that the order of the fields counts.
-        expect(
-            "schema",
-            &arrived["input_schema"].to_string(),
-            &Value::Object(given.schema.clone()).to_string(),
-        )?;
+        let schema = Value::Object(given.schema.clone()).to_string();
+        expect("schema", &arrived["input_schema"].to_string(), &schema)?;
     }
-    Ok("as they were given".to_owned())
+    Ok(())
 }
 
 /// The CLI describes the tools it would have, its agents, the state of a repository, wherever it takes a tool for its own.

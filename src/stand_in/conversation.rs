@@ -70,7 +70,7 @@ impl Conversation {
 
     /// The body of a request to the API.
     #[must_use]
-    pub fn request(&self, tools: Vec<Value>) -> Value {
+    pub fn request(&self, tools: &[Value]) -> Value {
         let env = &self.settings["env"];
         let max_tokens = env["CLAUDE_CODE_MAX_OUTPUT_TOKENS"].as_str().and_then(|tokens| tokens.parse().ok());
         let mut body = Map::new();
@@ -120,7 +120,7 @@ mod tests {
             &json!({"type": "user", "message": {"role": "user", "content": "hi"}, "shouldQuery": false}),
         );
         assert_eq!(
-            conversation.request(vec![json!({"name": "f"})]),
+            conversation.request(&[json!({"name": "f"})]),
             json!({"model": "claude-haiku-5-5", "max_tokens": 9, "system": [{"type": "text", "text": "be brief"}],
                 "tools": [{"name": "f"}], "messages": [{"role": "user", "content": "hi"}], "stream": true,
                 "output_config": {"effort": "low"}, "temperature": 0.5})
@@ -138,7 +138,7 @@ mod tests {
                 .control(&json!({"request": {"subtype": "apply_flag_settings", "settings": settings}}));
         }
         assert_eq!(
-            conversation.request(Vec::new()),
+            conversation.request(&[]),
             json!({"model": "claude-haiku-5-5", "max_tokens": 7, "messages": [], "stream": true})
         );
     }

@@ -146,7 +146,7 @@ impl Speaker {
     /// Asks the API what was said last, passes its answer on until it ends or is interrupted, and has its calls answered.
     async fn answer(&mut self) -> io::Result<After> {
         let mut frames = AnswerFrames::default();
-        let mut streamed = match self.api.ask(&self.conversation.request(self.tools.for_api())).await {
+        let mut streamed = match self.api.ask(&self.conversation.request(&self.tools.for_api())).await {
             Ok(streamed) => streamed,
             Err(failure) => return self.fail(&frames, &failure).await,
         };

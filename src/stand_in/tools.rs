@@ -179,13 +179,12 @@ fn object(json: &Value) -> Option<Map<String, Value>> {
 mod tests {
     use super::*;
 
-    fn answered(frame: &Value, response: Value) -> Value {
-        let mut answer = response;
+    fn answered(frame: &Value, mut answer: Value) -> Value {
         answer["request_id"] = frame["request_id"].clone();
         json!({"type": "control_response", "response": answer})
     }
 
-    fn says(frame: &Value, result: Value) -> Value {
+    fn says(frame: &Value, result: &Value) -> Value {
         let message = json!({"jsonrpc": "2.0", "id": frame["request"]["message"]["id"], "result": result});
         answered(frame, json!({"subtype": "success", "response": {"mcp_response": message}}))
     }
@@ -200,15 +199,15 @@ mod tests {
             (&json!("mcp_message"), &json!("couplet"))
         );
         assert_eq!(request["message"]["params"]["protocolVersion"], PROTOCOL);
-        let frames = tools.on_response(&says(&greeting, json!({"capabilities": {"tools": {}}})));
+        let frames = tools.on_response(&says(&greeting, &json!({"capabilities": {"tools": {}}})));
         let methods: Vec<&Value> =
             frames.iter().map(|frame| &frame["request"]["message"]["method"]).collect();
         assert_eq!(methods, ["notifications/initialized", "tools/list"]);
         assert_eq!(frames[0]["request"]["message"].get("id"), None);
-        assert!(tools.on_response(&says(&frames[0], json!({}))).is_empty());
+        assert!(tools.on_response(&says(&frames[0], &json!({}))).is_empty());
         let listed =
             json!({"tools": [{"name": "f", "description": "does f", "inputSchema": {"type": "object"}}]});
-        assert!(tools.on_response(&says(&frames[1], listed)).is_empty());
+        assert!(tools.on_response(&says(&frames[1], &listed)).is_empty());
         assert!(!tools.is_waiting());
         tools
     }
@@ -236,9 +235,9 @@ mod tests {
         assert_eq!(params["_meta"]["claudecode/toolUseId"], "a");
         assert_eq!(second["request"]["message"]["params"]["arguments"], json!({}));
         let image = json!({"type": "image", "data": "eA==", "mimeType": "image/png"});
-        tools.on_response(&says(&second, json!({"content": [{"type": "text", "text": "2"}, image]})));
+        tools.on_response(&says(&second, &json!({"content": [{"type": "text", "text": "2"}, image]})));
         assert!(tools.is_waiting());
-        tools.on_response(&says(&first, json!({"content": []})));
+        tools.on_response(&says(&first, &json!({"content": []})));
         assert!(!tools.is_waiting());
         let source = json!({"type": "base64", "media_type": "image/png", "data": "eA=="});
         assert_eq!(
@@ -268,7 +267,7 @@ mod tests {
         let call = tools.call(&called("a", "f", "{}")).unwrap();
         tools.give_up();
         assert!(!tools.is_waiting());
-        tools.on_response(&says(&call, json!({"content": []})));
+        tools.on_response(&says(&call, &json!({"content": []})));
         assert_eq!(tools.next_result(), None);
     }
 }

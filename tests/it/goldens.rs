@@ -2,6 +2,7 @@
 //!
 //! No process, no clock, no network. What a client reads is compared with the snapshots in `tests/it/snapshots`.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -195,14 +196,13 @@ async fn frames_of(body: &[u8], intake: &Intake) -> Result<String, ApiError> {
     let mut frames = String::from_utf8(lines).expect("UTF-8");
     for Tool { name, description, schema } in &turn.tools {
         let tool = json!({"name": name, "description": description, "schema": schema});
-        frames.push_str(&format!("tool: {tool}\n"));
+        writeln!(frames, "tool: {tool}").expect("a string takes it");
     }
     if !turn.tools.is_empty() {
         let Parameters { tool_choice, calls, .. } = turn.parameters;
-        frames.push_str(&format!(
-            "choice: {tool_choice:?}, calls: {calls:?}, told as: {:?}\n",
-            translated.calls
-        ));
+        let told_as = translated.calls;
+        writeln!(frames, "choice: {tool_choice:?}, calls: {calls:?}, told as: {told_as:?}")
+            .expect("a string takes it");
     }
     Ok(format!("{frames}ignored: {:?}, adjusted: {:?}", parsed.ignored, translated.adjusted))
 }
