@@ -148,7 +148,9 @@ impl BareCli {
 
     fn write(&mut self, frames: &[FrameIn<'_>]) {
         let mut lines = Vec::new();
-        frames.iter().for_each(|frame| frame.write_to(&mut lines).unwrap());
+        for frame in frames {
+            frame.write_to(&mut lines).unwrap();
+        }
         self.stdin.as_mut().unwrap().write_all(&lines).unwrap();
     }
 }
