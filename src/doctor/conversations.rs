@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::laboratory::{Laboratory, expect, next_turn, question, session};
+use super::tools::{calls_of, text, two_tools};
 use super::{Check, Finding};
 use crate::turn::{Effort, Parameters, Turn, UserBlock};
 use crate::upstream::Asked;
@@ -73,15 +74,23 @@ async fn taken_back(lab: &Laboratory) -> Finding {
         ..Parameters::default()
     };
     let fields = |asked: &Asked| FIELDS.map(|field| asked.field(field).cloned());
-    let plain = lab.ask(question("[[words 1]]")).await.request()?;
-    let turn = Turn { parameters, ..question("[[words 2]]") };
-    let set = lab.ask(turn.clone()).await;
-    if fields(&set.request()?).iter().zip(&fields(&plain)).any(|(set, plain)| set == plain) {
-        return Err("they were not all set".to_owned());
+    let tools = two_tools();
+    let plain = fields(&lab.ask(Turn { tools: tools.clone(), ..question("[[words 1]]") }).await.request()?);
+    // After an answer, and in the middle of a turn that waits for results.
+    for asked in ["[[words 2]]", "[[tool f {}]]"] {
+        let turn = Turn { parameters: parameters.clone(), tools: tools.clone(), ..question(asked) };
+        let set = lab.ask(turn.clone()).await;
+        if fields(&set.request()?).iter().zip(&plain).any(|(set, plain)| set == plain) {
+            return Err("they were not all set".to_owned());
+        }
+        let follow_up = match calls_of(&set).pop() {
+            Some(call_id) => UserBlock::ToolResult { call_id, content: text("[[words 1]]") },
+            None => UserBlock::Text("[[words 1]]".to_owned()),
+        };
+        let next = next_turn(&turn, &set, vec![follow_up])?;
+        let after = lab.ask(Turn { parameters: Parameters::default(), ..next }).await.request()?;
+        expect("session", &session(&after), &session(&set.request()?))?;
+        expect("fields", &fields(&after), &plain)?;
     }
-    let next = next_turn(&turn, &set, vec![UserBlock::Text("[[words 1]]".to_owned())])?;
-    let after = lab.ask(Turn { parameters: Parameters::default(), ..next }).await.request()?;
-    expect("session", &session(&after), &session(&set.request()?))?;
-    expect("fields", &fields(&after), &fields(&plain))?;
-    Ok("all five".to_owned())
+    Ok("all five, after an answer and after a call".to_owned())
 }

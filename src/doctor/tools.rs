@@ -188,16 +188,16 @@ fn tool(name: &str, schema: &Value) -> Tool {
     Tool { name: name.to_owned(), description: format!("does {name}"), schema }
 }
 
-fn two_tools() -> Vec<Tool> {
+pub(super) fn two_tools() -> Vec<Tool> {
     let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}});
     vec![tool("f", &schema), tool("g", &schema)]
 }
 
-fn text(text: &str) -> Vec<ResultBlock> {
+pub(super) fn text(text: &str) -> Vec<ResultBlock> {
     vec![ResultBlock::Text(text.to_owned())]
 }
 
-fn calls_of(trial: &Trial) -> Vec<String> {
+pub(super) fn calls_of(trial: &Trial) -> Vec<String> {
     let calls = trial.said.as_deref().map(OpenCall::all_in).unwrap_or_default();
     calls.into_iter().map(|call| call.id).collect()
 }
