@@ -1,6 +1,7 @@
 //! Tools: what the model sees of them, and how calls wait for their results.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
@@ -10,7 +11,7 @@ use super::{Check, Finding};
 use crate::claude::answer::StopReason;
 use crate::claude::parked::OpenCall;
 use crate::turn::{ImageFormat, Media, ResultBlock, Tool, Turn, UserBlock};
-use crate::upstream::Asked;
+use crate::upstream::{Asked, Reply};
 
 pub(super) const CHECKS: [Check; 6] = [
     Check {
@@ -176,8 +177,10 @@ async fn long_result(lab: &Laboratory) -> Finding {
 }
 
 async fn unknown_tool(lab: &Laboratory) -> Finding {
-    let turn = Turn { tools: two_tools(), ..question("[[tool h {}]][[first 0.2]]") };
-    let trial = lab.ask(turn).await;
+    // The request that the CLI would add holds no script. As slow as a model, it is seen cut off.
+    lab.upstream().set_default(Reply::words(1).before_headers(Duration::from_millis(500)));
+    let trial = lab.ask(Turn { tools: two_tools(), ..question("[[tool h {}]][[delay 0]]") }).await;
+    lab.upstream().set_default(Reply::words(1));
     expect("stop reason", &trial.end()?.reason, &StopReason::ToolUse)?;
     expect("calls", &calls_of(&trial).len(), &1)?;
     trial.asked_once()

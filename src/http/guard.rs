@@ -43,16 +43,15 @@ pub async fn check_key(State(app): State<App>, mut request: Request, next: Next)
         if keys.is_empty() { Some(Tenant::anyone()) } else { offered.and_then(|key| keys.accept(key)) };
     if let Some(tenant) = tenant {
         request.extensions_mut().insert(tenant);
-        next.run(request).await
-    } else {
-        let message = match offered {
-            Some(_) => "The API key is not one of those in COUPLET_API_KEYS.",
-            None => "An API key is needed: `Authorization: Bearer <key>` or `x-api-key: <key>`.",
-        };
-        ApiError::new(StatusCode::UNAUTHORIZED, "authentication_error", message)
-            .with_code("invalid_api_key")
-            .into_response()
+        return next.run(request).await;
     }
+    let message = match offered {
+        Some(_) => "The API key is not one of those in COUPLET_API_KEYS.",
+        None => "An API key is needed: `Authorization: Bearer <key>` or `x-api-key: <key>`.",
+    };
+    ApiError::new(StatusCode::UNAUTHORIZED, "authentication_error", message)
+        .with_code("invalid_api_key")
+        .into_response()
 }
 
 /// The key of a request, whichever header it comes in. Where both are there, the bearer counts.

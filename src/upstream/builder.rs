@@ -31,6 +31,12 @@ impl Reply {
         Self::default().then(Part::Structured(json.into()))
     }
 
+    /// What an agent would do, see [`Part::Agent`].
+    #[must_use]
+    pub fn agent() -> Self {
+        Self::default().then(Part::Agent)
+    }
+
     /// The last user message's text, less its directives.
     #[must_use]
     pub fn echo() -> Self {

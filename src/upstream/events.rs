@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::agent::{self, Act};
 use super::reply::{Break, Echo, Part, Place, Reply, Stop};
 use super::request::Asked;
 use super::script;
@@ -67,6 +68,10 @@ impl Content {
                 Self::Tool { name: STRUCTURED_OUTPUT.to_owned(), input: input.clone() }
             }
             Part::Structured(json) => Self::Text(json.clone()),
+            Part::Agent => match agent::act(asked) {
+                Act::Call { name, input } => Self::Tool { name, input },
+                Act::Say(text) => Self::Text(text),
+            },
         }
     }
 

@@ -7,6 +7,7 @@
 //! - [`request`]: a request body, read ([`Asked`])
 //! - [`reply`]: what may be answered, as data ([`Reply`])
 //! - [`script`]: directives in a prompt → [`Reply`]
+//! - [`agent`]: what a model with tools would do, without a script
 //! - [`events`]: [`Reply`] → the events of a stream, or the JSON body
 //! - [`answer`]: [`Reply`] → the HTTP response, as data
 //! - [`limits`]: the rate-limit headers
@@ -35,6 +36,7 @@
 //! | `[[redacted DATA]]` | a `redacted_thinking` block |
 //! | `[[tool NAME [JSON]]]` | a tool call; the JSON is sent as it is, in awkward pieces |
 //! | `[[json JSON]]` | the call of `StructuredOutput` where that is offered, else the JSON as text |
+//! | `[[agent]]` | what an agent would do, for prompts that cannot be scripted: see [`Part::Agent`] |
 //! | `[[empty]]` | no block at all |
 //!
 //! | its end | |
@@ -66,6 +68,7 @@
 //! | `[[limits off]]`, `[[limits allowed\|allowed_warning\|rejected [USED [S [CLAIM]]]]]` | the unified rate-limit headers: the used share (0.42), the seconds to the reset (18000), the window (`five_hour`) |
 //! | `[[header NAME VALUE]]` | any header, such as `retry-after`, `request-id` or `x-should-retry` |
 
+pub mod agent;
 pub mod answer;
 mod arguments;
 mod builder;

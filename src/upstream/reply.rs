@@ -83,6 +83,10 @@ pub enum Part {
     },
     /// The call of `StructuredOutput` with this JSON where the request offers that tool, else the JSON as text.
     Structured(String),
+    /// What an agent would do: a question is answered with a call of the first tool, or of the one that must be called;
+    /// tool results, and whatever comes without tools, with the demo text; a schema for the text with JSON. Arguments
+    /// and JSON are made from the schemas, with the first number and the first quoted text of the question.
+    Agent,
 }
 
 /// What is echoed.

@@ -50,9 +50,15 @@ impl Asked {
         array(&self.body["stop_sequences"]).iter().filter_map(Value::as_str).filter(|text| !text.is_empty())
     }
 
+    /// The offered tools.
+    #[must_use]
+    pub fn tools(&self) -> &[Value] {
+        array(&self.body["tools"])
+    }
+
     /// The names of the offered tools.
     pub fn tool_names(&self) -> impl Iterator<Item = &str> {
-        array(&self.body["tools"]).iter().filter_map(|tool| tool["name"].as_str())
+        self.tools().iter().filter_map(|tool| tool["name"].as_str())
     }
 
     /// `messages`, all of them.
@@ -96,6 +102,13 @@ impl Asked {
     #[must_use]
     pub fn last_user_texts(&self) -> Vec<&str> {
         self.last_user().map(|message| texts(&message["content"])).unwrap_or_default()
+    }
+
+    /// Whether the last thing said is a tool's result.
+    #[must_use]
+    pub fn ends_with_tool_result(&self) -> bool {
+        let blocks = self.last_user().map(|message| array(&message["content"])).unwrap_or_default();
+        blocks.last().is_some_and(|block| block["type"] == "tool_result")
     }
 
     /// The texts of the tool results in the last user message.
@@ -182,6 +195,7 @@ mod tests {
     fn the_last_user_message_is_found_behind_system_messages() {
         assert_eq!(asked().last_user_text(), "and now?");
         assert_eq!(asked().last_tool_results(), ["22"]);
+        assert!(!asked().ends_with_tool_result(), "a question follows it");
         assert_eq!(Asked::default().last_user_text(), "");
     }
 

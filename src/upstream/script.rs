@@ -41,6 +41,10 @@ pub fn without_directives(text: &str) -> String {
 /// The answer to a prompt without a script: says what it is, and shortly what was asked.
 #[must_use]
 pub fn demo(asked: &Asked) -> Reply {
+    Reply::text(demo_text(asked))
+}
+
+pub(super) fn demo_text(asked: &Asked) -> String {
     let results = asked.last_tool_results();
     let (said, text) = if results.is_empty() {
         ("You wrote", without_directives(&asked.last_user_text()))
@@ -54,11 +58,11 @@ pub fn demo(asked: &Asked) -> Reply {
         let dots = if short.len() < text.len() { "…" } else { "" };
         answer.extend([" ", said, ": “", short.trim_end(), dots, "”"]);
     }
-    Reply::text(answer)
+    answer
 }
 
 /// What is known as a directive; anything else in double brackets is text.
-const NAMES: [&str; 25] = [
+const NAMES: [&str; 26] = [
     "words",
     "say",
     "echo",
@@ -67,6 +71,7 @@ const NAMES: [&str; 25] = [
     "redacted",
     "tool",
     "json",
+    "agent",
     "stop",
     "usage",
     "limits",
@@ -166,6 +171,7 @@ impl Script {
                 self.content(Some(Part::Tool { name, input: arguments.rest().to_owned() }));
             }
             "json" => self.content(Some(Part::Structured(arguments.rest().to_owned()))),
+            "agent" => self.content(Some(Part::Agent)),
             "err" => {
                 let status = arguments.parsed("a status")?;
                 if !(400..600).contains(&status) {

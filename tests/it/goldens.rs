@@ -2,8 +2,8 @@
 //!
 //! No process, no clock, no network. What a client reads is compared with the snapshots in `tests/it/snapshots`.
 
-use std::fmt::Write as _;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -193,16 +193,15 @@ async fn frames_of(body: &[u8], intake: &Intake) -> Result<String, ApiError> {
     for frame in frame_in::of_turn(&turn) {
         frame.write_to(&mut lines).expect("JSON");
     }
-    let mut frames = String::from_utf8(lines).expect("UTF-8");
     for Tool { name, description, schema } in &turn.tools {
         let tool = json!({"name": name, "description": description, "schema": schema});
-        writeln!(frames, "tool: {tool}").expect("a string takes it");
+        writeln!(lines, "tool: {tool}").expect("memory");
     }
     if !turn.tools.is_empty() {
         let Parameters { tool_choice, calls, .. } = turn.parameters;
-        let told_as = translated.calls;
-        writeln!(frames, "choice: {tool_choice:?}, calls: {calls:?}, told as: {told_as:?}")
-            .expect("a string takes it");
+        let form = translated.calls;
+        writeln!(lines, "choice: {tool_choice:?}, calls: {calls:?}, told as: {form:?}").expect("memory");
     }
+    let frames = String::from_utf8(lines).expect("UTF-8");
     Ok(format!("{frames}ignored: {:?}, adjusted: {:?}", parsed.ignored, translated.adjusted))
 }

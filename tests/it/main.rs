@@ -1,7 +1,7 @@
 //! The one integration binary: the program as its clients and the CLI see it.
 //!
-//! Tests that start the real Claude Code CLI belong into `real_cli`, those that run Python clients into `python`:
-//! `.config/nextest.toml` knows them by these names, and runs fewer of them at a time.
+//! Tests that start the real Claude Code CLI belong into `real_cli`, those that run clients behind it into `python`, `node`
+//! and `opencode`: `.config/nextest.toml` knows them by these names, and runs fewer of them at a time.
 
 // These two look at processes in /proc.
 #[cfg(test)]
@@ -22,6 +22,10 @@ mod http;
 mod log;
 #[cfg(test)]
 mod login;
+#[cfg(test)]
+mod node;
+#[cfg(test)]
+mod opencode;
 #[cfg(test)]
 mod python;
 #[cfg(test)]

@@ -23,6 +23,7 @@ fn reply(text: &str) -> Reply {
 #[case("[[tool now]]", Reply::tool("now", ""))]
 #[case(r#"[[say a]] [[tool f {"m":[[1],[2]]}]] [[tool g {}]]"#, Reply::text("a").then_tool("f", r#"{"m":[[1],[2]]}"#).then_tool("g", "{}"))]
 #[case("[[json [[1, 2]]]]", Reply::structured("[[1, 2]]"))]
+#[case("[[agent]]", Reply::agent())]
 #[case("[[stop max_tokens]]", Reply::text("base").stop_reason("max_tokens"))]
 #[case("[[stop stop_sequence END]]", Reply::text("base").stop(Stop::Sequence("END".into())))]
 #[case("[[stop refusal not this]]", Reply::text("base").stop(Stop::Refusal("not this".into())))]

@@ -139,9 +139,9 @@ pub fn arguments(fake: &FakeCli) -> Vec<String> {
     flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect()
 }
 
-/// All variables that it needs, and some more.
+/// All variables that it needs, and some more. Unless they say otherwise each turn gets a process of its own.
 pub fn environment(more: &[(&str, &str)]) -> Vec<(String, String)> {
-    let needed = [("CLAUDE_CODE_OAUTH_TOKEN", TOKEN), ("NO_COLOR", "1")];
+    let needed = [("CLAUDE_CODE_OAUTH_TOKEN", TOKEN), ("NO_COLOR", "1"), ("COUPLET_MAX_KEPT", "0")];
     let all = needed.iter().filter(|(name, _)| more.iter().all(|(other, _)| other != name)).chain(more);
     all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }

@@ -8,17 +8,17 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::command::run;
-use super::tools::{left_out, lock, remove_folder, tools_folder};
+use super::npm::{Packages, npm};
+use super::tools::{left_out, made_once};
 
-const PACKAGE: &str = include_str!("../../claude-cli/package.json");
-const PACKAGE_LOCK: &str = include_str!("../../claude-cli/package-lock.json");
+const PACKAGES: Packages = Packages {
+    list: include_str!("../../claude-cli/package.json"),
+    lock: include_str!("../../claude-cli/package-lock.json"),
+};
 
 const VARIABLE: &str = "COUPLET_SKIP_REAL_CLI";
-/// In the installation's folder: the program's path within it. Written before the folder gets its final name.
+/// In the installation's folder: the program's path within it.
 const PROGRAM_PATH: &str = "program-path";
-const TRIES: u32 = 3;
-/// For one `npm ci`. The package is some 100 MB to fetch.
-const INSTALL_LIMIT: Duration = Duration::from_secs(180);
 const VERSION_LIMIT: Duration = Duration::from_secs(30);
 
 /// The program, installed on first use; `None` (after a word on stderr) if the tests that need it are to be left out.
@@ -41,84 +41,46 @@ pub fn real_cli() -> Option<PathBuf> {
 
 /// The version that is installed, like `1.2.3`.
 pub fn pinned_version() -> String {
-    let package: Value = serde_json::from_str(PACKAGE).expect("tests/claude-cli/package.json is JSON");
+    let package: Value = serde_json::from_str(PACKAGES.list).expect("tests/claude-cli/package.json is JSON");
     let version = &package["dependencies"]["@anthropic-ai/claude-code"];
     version.as_str().expect("tests/claude-cli/package.json pins the CLI").to_owned()
 }
 
-/// The program of another release, installed with npm on first use. Its package is not pinned by a lockfile: for
+/// The program of a release, installed with npm on first use. But for the pinned one no lockfile pins its package: for
 /// comparison, not for proof.
 ///
 /// # Panics
 /// When it cannot be installed.
 pub fn release(version: &str) -> PathBuf {
-    let folder = tools_folder().join(format!("claude-cli-{version}"));
-    if let Some(program) = program_in(&folder) {
-        return program;
+    if version == pinned_version() {
+        return installed().expect("the pinned release");
     }
-    let _lock = lock("claude-cli").expect("the lock");
-    let platform = platforms().expect("a platform").swap_remove(0);
-    remove_folder(&folder).and_then(|()| fs::create_dir_all(&folder)).expect("a folder");
-    fs::write(folder.join("package.json"), r#"{"private":true}"#).expect("written");
-    let package = format!("@anthropic-ai/claude-code-{platform}@{version}");
-    let arguments = ["install", "--ignore-scripts", "--no-audit", "--no-fund", &package];
-    let ended = run(Path::new("npm"), &arguments, &[], Some(&folder), INSTALL_LIMIT).expect("npm starts");
-    assert!(ended.success, "{ended}");
-    let path = format!("node_modules/@anthropic-ai/claude-code-{platform}/claude");
-    fs::write(folder.join(PROGRAM_PATH), path).expect("written");
-    program_in(&folder).expect("a program")
+    let complete = |folder: &Path| program_in(folder).is_some();
+    let folder = made_once(&format!("claude-cli-{version}"), complete, |folder| {
+        let platform = platforms()?.swap_remove(0);
+        let package = format!("@anthropic-ai/claude-code-{platform}@{version}");
+        let path = format!("node_modules/@anthropic-ai/claude-code-{platform}/claude");
+        let write = |name, text: &str| fs::write(folder.join(name), text).map_err(|error| error.to_string());
+        write("package.json", r#"{"private":true}"#)?;
+        npm(folder, &["install", &package])?;
+        write(PROGRAM_PATH, &path)
+    });
+    program_in(&folder.expect("the release")).expect("a program")
 }
 
 fn installed() -> Result<PathBuf, String> {
     let version = pinned_version();
-    let folder = tools_folder().join(format!("claude-cli-{version}"));
-    if let Some(program) = program_in(&folder) {
-        return Ok(program);
-    }
-    let _lock = lock("claude-cli").map_err(|error| format!("cannot lock the installation: {error}"))?;
-    if let Some(program) = program_in(&folder) {
-        return Ok(program);
-    }
-    // Whoever is killed while it installs leaves only this behind, and the next one clears it away.
-    let partial = tools_folder().join(format!("claude-cli-{version}.partial"));
-    install(&partial, &version)?;
-    remove_folder(&folder)
-        .and_then(|()| fs::rename(&partial, &folder))
-        .map_err(|error| format!("cannot put the CLI into {}: {error}", folder.display()))?;
+    let name = format!("claude-cli-{version}");
+    let folder = PACKAGES.installed(&name, |folder| {
+        let path = right_program(folder, &version)?;
+        fs::write(folder.join(PROGRAM_PATH), path).map_err(|error| format!("cannot write: {error}"))
+    })?;
     program_in(&folder).ok_or_else(|| format!("{} holds no program", folder.display()))
 }
 
 fn program_in(folder: &Path) -> Option<PathBuf> {
     let program = folder.join(fs::read_to_string(folder.join(PROGRAM_PATH)).ok()?);
     program.is_file().then_some(program)
-}
-
-fn install(folder: &Path, version: &str) -> Result<(), String> {
-    remove_folder(folder)
-        .and_then(|()| fs::create_dir_all(folder))
-        .and_then(|()| fs::write(folder.join("package.json"), PACKAGE))
-        .and_then(|()| fs::write(folder.join("package-lock.json"), PACKAGE_LOCK))
-        .map_err(|error| format!("cannot write to {}: {error}", folder.display()))?;
-    fetch(folder)?;
-    let path = right_program(folder, version)?;
-    fs::write(folder.join(PROGRAM_PATH), path).map_err(|error| format!("cannot write: {error}"))
-}
-
-/// Registries have bad minutes, so a failure is tried again.
-fn fetch(folder: &Path) -> Result<(), String> {
-    // `--include=optional`: the program is in an optional package, which a user's npm settings may leave out.
-    let arguments =
-        ["ci", "--ignore-scripts", "--include=optional", "--no-audit", "--no-fund", "--no-update-notifier"];
-    let mut problem = String::new();
-    for _ in 0..TRIES {
-        let ended = run(Path::new("npm"), &arguments, &[], Some(folder), INSTALL_LIMIT)
-            .map_err(|error| format!("npm does not start: {error}"))?;
-        if ended.success {
-            return Ok(());
-        }
-        problem = ended.to_string();
-    }
-    Err(format!("{TRIES} times:\n{problem}"))
 }
 
 /// The first program, of those that may be for this machine, that runs and says the version.
