@@ -76,7 +76,7 @@ async fn taken_back(lab: &Laboratory) -> Finding {
     let fields = |asked: &Asked| FIELDS.map(|field| asked.field(field).cloned());
     let tools = two_tools();
     let plain = fields(&lab.ask(Turn { tools: tools.clone(), ..question("[[words 1]]") }).await.request()?);
-    // After an answer, and in the middle of a turn that waits for results.
+    // After an answer, and in a turn that waits for results. There the CLI may need a fresh process.
     for asked in ["[[words 2]]", "[[tool f {}]]"] {
         let turn = Turn { parameters: parameters.clone(), tools: tools.clone(), ..question(asked) };
         let set = lab.ask(turn.clone()).await;
@@ -89,7 +89,9 @@ async fn taken_back(lab: &Laboratory) -> Finding {
         };
         let next = next_turn(&turn, &set, vec![follow_up])?;
         let after = lab.ask(Turn { parameters: Parameters::default(), ..next }).await.request()?;
-        expect("session", &session(&after), &session(&set.request()?))?;
+        if calls_of(&set).is_empty() {
+            expect("session", &session(&after), &session(&set.request()?))?;
+        }
         expect("fields", &fields(&after), &plain)?;
     }
     Ok("all five, after an answer and after a call".to_owned())
