@@ -164,13 +164,14 @@ impl Conversation {
     }
 
     /// Whether the question of `turn` can be asked here as what comes next: anything of the user's where no calls are open,
-    /// and otherwise their results, all of them and nothing else.
+    /// and otherwise their results, all of them and nothing else, with parameters that a turn can change on its way.
     #[must_use]
     pub fn can_go_on(&self, turn: &Turn) -> bool {
         if self.open_calls.is_empty() {
             !parked::holds_results(&turn.question)
         } else {
             parked::results(&self.open_calls, &turn.question).is_some()
+                && parked::can_change(&self.parameters, &turn.parameters)
         }
     }
 

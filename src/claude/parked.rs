@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::conversation_key::canonical_object;
 use super::tool_server::{MAX_RESULT_CHARS, WaitingCall};
-use crate::turn::{AssistantBlock, Media, ResultBlock, UserBlock, is_blank};
+use crate::turn::{AssistantBlock, Media, Parameters, ResultBlock, UserBlock, is_blank};
 
 /// The results of `calls` in their order, if `question` is just these and each of them reaches the model as it is.
 #[must_use]
@@ -56,6 +56,13 @@ impl OpenCall {
     }
 }
 
+/// Whether a turn that waits can go on with the parameters `after`. The CLI fixes effort (from 2.1.315 on) and `max_tokens`
+/// (2.1.329) when a turn begins, and does not say so; the rest it reads anew for each request.
+#[must_use]
+pub fn can_change(before: &Parameters, after: &Parameters) -> bool {
+    before.effort == after.effort && before.max_tokens == after.max_tokens
+}
+
 /// Whether a user turn brings results of tools.
 #[must_use]
 pub fn holds_results(question: &[UserBlock]) -> bool {
@@ -82,7 +89,7 @@ fn arrives_as_it_is(content: &[ResultBlock]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::turn::ImageFormat;
+    use crate::turn::{Effort, ImageFormat};
     use rstest::rstest;
     use serde_json::json;
 
@@ -117,6 +124,15 @@ mod tests {
             arguments: object(&asked),
         };
         assert_eq!(call.is_same(&waiting), same);
+    }
+
+    #[rstest]
+    #[case::nothing(Parameters::default(), true)]
+    #[case::read_anew(Parameters { temperature: Some(0.5), stop: vec!["x".to_owned()], ..Parameters::default() }, true)]
+    #[case::effort(Parameters { effort: Some(Effort::Low), ..Parameters::default() }, false)]
+    #[case::max_tokens(Parameters { max_tokens: Some(9), ..Parameters::default() }, false)]
+    fn what_a_turn_fixes_at_its_beginning_stays(#[case] after: Parameters, #[case] can: bool) {
+        assert_eq!(can_change(&Parameters::default(), &after), can);
     }
 
     #[test]

@@ -22,6 +22,10 @@ pub const CLI_STDERR: &str = "couplet::cli_stderr";
 /// one that takes longer does not read at all.
 const ANSWER_IS_READ: Duration = Duration::from_secs(2);
 
+/// How long the CLI may take to ask for its tools after it was set up (measured: it begins before it answers `initialize`).
+/// 2.1.197 asks when it gets its first user frame, and not before.
+const GREETING_COMES: Duration = Duration::from_secs(1);
+
 /// How many frames of unknown kind, and lines that were no frames, were skipped since the start of the program.
 #[must_use]
 pub fn unknown_frames() -> u64 {
@@ -143,14 +147,20 @@ impl Session {
         Ok(frame)
     }
 
-    /// Reads until every control request sent so far is answered and the CLI knows the tools, and hands the body of each
-    /// answer to `seen`.
+    /// Reads until every control request sent so far is answered and the CLI knows the tools, or waits for a user frame to
+    /// ask for them, and hands the body of each answer to `seen`.
     ///
     /// # Errors
     /// When the CLI declines one, or as [`Session::next`].
     pub async fn settle(&mut self, mut seen: impl FnMut(&str)) -> Result<(), TurnFailure> {
         while !self.unanswered.is_empty() || !self.tools.is_ready() {
-            match self.next().await? {
+            let frame = if self.unanswered.is_empty() && !self.tools.is_greeted() {
+                let Ok(frame) = timeout(GREETING_COMES, self.next()).await else { return Ok(()) };
+                frame?
+            } else {
+                self.next().await?
+            };
+            match frame {
                 Frame::ControlResponse(answer) => {
                     if let Some(error) = answer.error {
                         return Err(declined(&error));

@@ -20,6 +20,7 @@ pub const MAX_RESULT_CHARS: usize = 500_000;
 #[derive(Debug, Default)]
 pub struct ToolServer {
     tools: Vec<Tool>,
+    greeted: bool,
     listed: bool,
     waiting: Vec<WaitingCall>,
 }
@@ -97,6 +98,12 @@ impl ToolServer {
         self.listed || self.tools.is_empty()
     }
 
+    /// Whether the CLI has begun to ask for the tools, or need not.
+    #[must_use]
+    pub fn is_greeted(&self) -> bool {
+        self.greeted || self.tools.is_empty()
+    }
+
     /// The names of the servers to declare when a process is set up.
     #[must_use]
     pub fn names(&self) -> &'static [&'static str] {
@@ -112,6 +119,7 @@ impl ToolServer {
         let params = params.map_or("{}", RawValue::get);
         let result = match &*method {
             "initialize" => {
+                self.greeted = true;
                 let InitializeParams { protocol_version } = serde_json::from_str(params)?;
                 json!({
                     "protocolVersion": protocol_version,
@@ -179,12 +187,13 @@ mod tests {
     #[test]
     fn the_handshake_is_answered_and_makes_ready() {
         let mut server = server();
+        assert!(!server.is_greeted());
         let initialize = r#"{"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{}},"jsonrpc":"2.0","id":0}"#;
         let answer = now(server.on("a", initialize).unwrap());
         assert_eq!((&answer["id"], &answer["result"]["protocolVersion"]), (&json!(0), &json!("2025-11-25")));
         let noted = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
         assert_eq!(now(server.on("b", noted).unwrap())["result"], json!({}));
-        assert!(!server.is_ready());
+        assert!(server.is_greeted() && !server.is_ready());
         let list = r#"{"method":"tools/list","jsonrpc":"2.0","id":1}"#;
         let answer = now(server.on("c", list).unwrap());
         assert!(server.is_ready());

@@ -100,7 +100,8 @@ async fn tool_history(lab: &Laboratory) -> Finding {
     let call = turns.get(1).map(|turn| turn["content"][0].to_string()).unwrap_or_default();
     let expected = r#"{"type":"tool_use","id":"call_1","name":"weather","input":{"z":1,"a":2}}"#;
     expect("call", &call.as_str(), &expected)?;
-    expect("result", &turns.get(2).map(|turn| turn["content"][0]["content"].clone()), &Some(json!("22")))?;
+    let result = turns.get(2).map(|turn| turn["content"][0]["content"].clone());
+    expect("result", &result, &Some(json!([{"type": "text", "text": "22"}])))?;
     Ok("under their own ids".to_owned())
 }
 

@@ -14,6 +14,7 @@ use crate::claude::conversation::Deadlines;
 use crate::claude::credential::Credential;
 use crate::claude::failure::TurnFailure;
 use crate::claude::kept::KeepLimits;
+use crate::claude::said::Said;
 use crate::claude::supply::{ProcessSettings, ProcessSupply};
 use crate::claude::{Claude, ClaudeSettings};
 use crate::tenant::Tenant;
@@ -43,6 +44,8 @@ pub struct Trial {
     pub texts: Vec<String>,
     /// The thinking.
     pub reasoning: String,
+    /// What the model said, as a later turn holds it; `None` where it said nothing.
+    pub said: Option<Vec<AssistantBlock>>,
     /// How it ended.
     pub end: Result<AnswerEnd, TurnFailure>,
     /// What the API was asked for it.
@@ -119,27 +122,40 @@ impl Laboratory {
         let mut trial = Trial {
             texts: Vec::new(),
             reasoning: String::new(),
+            said: None,
             end: Err(TurnFailure::Busy),
             requests: Vec::new(),
         };
+        let mut said = Said::default();
         trial.end = loop {
             match answer.next().await {
-                Ok(AnswerEvent::Text(text)) => trial.texts.push(text),
+                Ok(AnswerEvent::Started { .. }) => {}
+                Ok(AnswerEvent::Text(text)) => {
+                    said.text(&text);
+                    trial.texts.push(text);
+                }
                 Ok(AnswerEvent::Reasoning(text)) => trial.reasoning.push_str(&text),
-                Ok(
-                    AnswerEvent::Started { .. }
-                    | AnswerEvent::ToolCall { .. }
-                    | AnswerEvent::ToolArguments(_),
-                ) => {}
+                Ok(AnswerEvent::ToolCall { id, name }) => said.call(&id, &name),
+                Ok(AnswerEvent::ToolArguments(json)) => said.arguments(&json),
                 Ok(AnswerEvent::Ended(end)) => break Ok(end),
                 Err(failure) => break Err(failure),
             }
         };
+        trial.said = said.into_blocks();
         tokio::time::sleep(Duration::from_millis(100)).await;
+        // A process that was killed holds its connection a while longer on a busy machine.
+        for request in self.requests_since(before) {
+            let _ = self.upstream.log().wait_until_over(request.index, Duration::from_secs(2)).await;
+        }
+        trial.requests = self.requests_since(before);
+        trial
+    }
+
+    /// What the API was asked after the first `before` requests.
+    fn requests_since(&self, before: usize) -> Vec<Received> {
         let requests = self.upstream.log().model_requests();
         let new = self.upstream.log().model_count() - before;
-        trial.requests = requests.into_iter().rev().take(new).rev().collect();
-        trial
+        requests.into_iter().rev().take(new).rev().collect()
     }
 
     /// Ends all processes.
@@ -182,6 +198,24 @@ impl Trial {
     pub fn end(&self) -> Result<&AnswerEnd, String> {
         self.end.as_ref().map_err(|failure| format!("the turn failed: {failure}"))
     }
+}
+
+/// The turn after `turn`, whose answer was `trial`, in the same conversation.
+///
+/// # Errors
+/// When the answer is nothing that a client could send back.
+pub fn next_turn(turn: &Turn, trial: &Trial, question: Vec<UserBlock>) -> Result<Turn, String> {
+    trial.end()?;
+    let said = trial.said.clone().ok_or("the model said nothing")?;
+    let mut next = turn.clone();
+    next.history.extend([Message::User(turn.question.clone()), Message::Assistant(said)]);
+    next.question = question;
+    Ok(next)
+}
+
+/// The session that a request belongs to: each process of the CLI has its own.
+pub fn session(asked: &Asked) -> String {
+    asked.field("metadata.user_id").map(Value::to_string).unwrap_or_default()
 }
 
 /// A question without history.

@@ -110,7 +110,7 @@ fn gather(content: &Value, blocks: &mut Vec<Value>) {
     }
 }
 
-fn png(width: u32, height: u32, pixel: impl Fn(u32) -> Rgb<u8>) -> Result<Bytes, String> {
+pub(super) fn png(width: u32, height: u32, pixel: impl Fn(u32) -> Rgb<u8>) -> Result<Bytes, String> {
     let pixels = RgbImage::from_fn(width, height, |x, y| pixel(y * width + x));
     let mut file = Cursor::new(Vec::new());
     let written = DynamicImage::from(pixels).write_to(&mut file, image::ImageFormat::Png);
@@ -119,7 +119,7 @@ fn png(width: u32, height: u32, pixel: impl Fn(u32) -> Rgb<u8>) -> Result<Bytes,
 }
 
 /// A colour for each number, without any pattern.
-fn noise(number: u32) -> Rgb<u8> {
+pub(super) fn noise(number: u32) -> Rgb<u8> {
     let mixed = (number ^ 0x9e37_79b9).wrapping_mul(0x85eb_ca6b);
     let mixed = (mixed ^ (mixed >> 13)).wrapping_mul(0xc2b2_ae35);
     let [a, b, c, _] = (mixed ^ (mixed >> 16)).to_le_bytes();

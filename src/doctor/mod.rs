@@ -4,13 +4,15 @@
 //! scripted API and tells in a line what was seen.
 //!
 //! - `laboratory`: the CLI, the scripted API and folders of their own.
-//! - `basics`, `fidelity`, `media`, `endings`: the checks.
+//! - `basics`, `fidelity`, `media`, `tools`, `conversations`, `endings`: the checks.
 
 mod basics;
+mod conversations;
 mod endings;
 mod fidelity;
 mod laboratory;
 mod media;
+mod tools;
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -73,7 +75,14 @@ pub async fn examine(cli: PathBuf, launcher: PathBuf) -> std::io::Result<Report>
     let laboratory = Laboratory::open(cli.clone(), launcher).await?;
     let version = laboratory.version().await?;
     let mut findings = Vec::new();
-    let checks = [&basics::CHECKS[..], &fidelity::CHECKS, &media::CHECKS, &endings::CHECKS];
+    let checks = [
+        &basics::CHECKS[..],
+        &fidelity::CHECKS,
+        &media::CHECKS,
+        &tools::CHECKS,
+        &conversations::CHECKS,
+        &endings::CHECKS,
+    ];
     for Check { name, needs, run } in checks.into_iter().flatten() {
         let finding = run(&laboratory).await;
         let ok = finding.is_ok();

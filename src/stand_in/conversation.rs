@@ -32,6 +32,16 @@ impl Conversation {
         self.messages.push(json!({"role": message["role"], "content": message["content"]}));
     }
 
+    /// Takes settings: what they do not name stays, and null takes back.
+    fn set(&mut self, settings: &Value) {
+        for (name, value) in settings.as_object().into_iter().flatten() {
+            match (value, &mut self.settings[name]) {
+                (Value::Object(changes), Value::Object(before)) => before.extend(changes.clone()),
+                (_, before) => *before = value.clone(),
+            }
+        }
+    }
+
     /// Does what a control request asks for, and gives the answer.
     pub fn control(&mut self, frame: &Value) -> Value {
         let request = &frame["request"];
@@ -44,7 +54,7 @@ impl Conversation {
                 json!({"models": models, "account": {"tokenSource": "demo"}})
             }
             Some("apply_flag_settings") => {
-                self.settings = request["settings"].clone();
+                self.set(&request["settings"]);
                 Value::Null
             }
             Some("set_max_thinking_tokens" | "interrupt") => Value::Null,
@@ -60,7 +70,7 @@ impl Conversation {
 
     /// The body of a request to the API.
     #[must_use]
-    pub fn request(&self) -> Value {
+    pub fn request(&self, tools: &[Value]) -> Value {
         let env = &self.settings["env"];
         let max_tokens = env["CLAUDE_CODE_MAX_OUTPUT_TOKENS"].as_str().and_then(|tokens| tokens.parse().ok());
         let mut body = Map::new();
@@ -69,9 +79,12 @@ impl Conversation {
         if !self.system.is_empty() {
             body.insert("system".to_owned(), json!([{"type": "text", "text": self.system}]));
         }
+        if !tools.is_empty() {
+            body.insert("tools".to_owned(), json!(tools));
+        }
         body.insert("messages".to_owned(), json!(self.messages));
         body.insert("stream".to_owned(), json!(true));
-        if let Some(effort) = self.settings.get("effortLevel") {
+        if let Some(effort) = self.settings["effortLevel"].as_str() {
             body.insert("output_config".to_owned(), json!({"effort": effort}));
         }
         let extra = env["CLAUDE_CODE_EXTRA_BODY"].as_str().and_then(|extra| serde_json::from_str(extra).ok());
@@ -107,10 +120,26 @@ mod tests {
             &json!({"type": "user", "message": {"role": "user", "content": "hi"}, "shouldQuery": false}),
         );
         assert_eq!(
-            conversation.request(),
+            conversation.request(&[json!({"name": "f"})]),
             json!({"model": "claude-haiku-5-5", "max_tokens": 9, "system": [{"type": "text", "text": "be brief"}],
-                "messages": [{"role": "user", "content": "hi"}], "stream": true, "output_config": {"effort": "low"},
-                "temperature": 0.5})
+                "tools": [{"name": "f"}], "messages": [{"role": "user", "content": "hi"}], "stream": true,
+                "output_config": {"effort": "low"}, "temperature": 0.5})
+        );
+    }
+
+    #[test]
+    fn the_next_turn_takes_parameters_back_and_keeps_the_model() {
+        let mut conversation = Conversation::default();
+        for settings in [
+            json!({"model": "haiku", "env": {"CLAUDE_CODE_EXTRA_BODY": "{\"top_p\":0.5}"}, "effortLevel": "low"}),
+            json!({"env": {"CLAUDE_CODE_EXTRA_BODY": "", "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "7"}, "effortLevel": null}),
+        ] {
+            conversation
+                .control(&json!({"request": {"subtype": "apply_flag_settings", "settings": settings}}));
+        }
+        assert_eq!(
+            conversation.request(&[]),
+            json!({"model": "claude-haiku-5-5", "max_tokens": 7, "messages": [], "stream": true})
         );
     }
 }

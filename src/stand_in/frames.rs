@@ -1,6 +1,6 @@
 //! The frames that go out: events as they come, and what the CLI says around them.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::client::{Failure, Limits};
 
@@ -10,20 +10,23 @@ pub struct AnswerFrames {
     message: Value,
     /// The content blocks so far; a tool's input is kept as text until it is whole.
     blocks: Vec<Value>,
+    call: Option<Value>,
     stop_reason: Value,
     usage: Value,
 }
 
 impl AnswerFrames {
-    /// The frame of an event, which is kept for the frames at the end.
-    pub fn event(&mut self, event: &Value) -> Value {
+    /// The frames of an event, which is kept for the frames at the end. A block that ends is told of as a message first.
+    pub fn event(&mut self, event: &Value) -> Vec<Value> {
+        let mut frames = Vec::new();
         match event["type"].as_str() {
             Some("message_start") => {
                 self.message = event["message"].clone();
                 self.usage = event["message"]["usage"].clone();
             }
-            Some("content_block_start") => self.blocks.push(event["content_block"].clone()),
+            Some("content_block_start") => self.begin(event["content_block"].clone()),
             Some("content_block_delta") => self.delta(&event["delta"]),
+            Some("content_block_stop") => frames.extend(self.end_block()),
             Some("message_delta") => {
                 self.stop_reason = event["delta"]["stop_reason"].clone();
                 if let (Value::Object(usage), Value::Object(update)) = (&mut self.usage, &event["usage"]) {
@@ -32,7 +35,17 @@ impl AnswerFrames {
             }
             _ => {}
         }
-        json!({"type": "stream_event", "event": event, "session_id": "", "parent_tool_use_id": null})
+        frames.push(
+            json!({"type": "stream_event", "event": event, "session_id": "", "parent_tool_use_id": null}),
+        );
+        frames
+    }
+
+    fn begin(&mut self, mut block: Value) {
+        if block["type"] == "tool_use" {
+            block["input"] = json!("");
+        }
+        self.blocks.push(block);
     }
 
     fn delta(&mut self, delta: &Value) {
@@ -50,22 +63,43 @@ impl AnswerFrames {
         }
     }
 
-    /// The finished message, the limits and the result.
-    #[must_use]
-    pub fn finish(mut self, limits: &Limits) -> Vec<Value> {
-        for block in self.blocks.iter_mut().filter(|block| block["type"] == "tool_use") {
-            let input = block["input"].as_str().and_then(|input| serde_json::from_str(input).ok());
-            block["input"] = input.unwrap_or_else(|| json!({}));
+    fn end_block(&mut self) -> Option<Value> {
+        let block = self.blocks.last_mut()?;
+        if block["type"] == "tool_use" {
+            self.call = Some(block.clone());
+            let input: Option<Map<_, _>> =
+                block["input"].as_str().and_then(|input| serde_json::from_str(input).ok());
+            block["input"] = json!(input.unwrap_or_default());
         }
+        let mut message = self.message.clone();
+        message["content"] = json!([block]);
+        Some(json!({"type": "assistant", "message": message, "parent_tool_use_id": null, "session_id": ""}))
+    }
+
+    /// The call that has just ended, its input as it was written.
+    pub fn take_call(&mut self) -> Option<Value> {
+        self.call.take()
+    }
+
+    /// The message, with all its blocks, as the conversation is to hold it.
+    #[must_use]
+    pub fn message(&self) -> Value {
+        json!({"message": {"role": "assistant", "content": self.blocks}})
+    }
+
+    /// Whether it calls tools.
+    #[must_use]
+    pub fn has_calls(&self) -> bool {
+        self.blocks.iter().any(|block| block["type"] == "tool_use")
+    }
+
+    /// The result.
+    #[must_use]
+    pub fn result(&self) -> Value {
         let text: String = self.blocks.iter().filter_map(|block| block["text"].as_str()).collect();
-        self.message["content"] = json!(self.blocks);
-        vec![
-            json!({"type": "assistant", "message": self.message, "parent_tool_use_id": null, "session_id": ""}),
-            rate_limit(limits),
-            json!({"type": "result", "subtype": "success", "is_error": false, "api_error_status": null,
-                "terminal_reason": "completed", "stop_reason": self.stop_reason, "result": text, "usage": self.usage,
-                "modelUsage": {}}),
-        ]
+        json!({"type": "result", "subtype": "success", "is_error": false, "api_error_status": null,
+            "terminal_reason": "completed", "stop_reason": self.stop_reason, "result": text, "usage": self.usage,
+            "modelUsage": {}})
     }
 
     /// The frames of a failure.
@@ -99,13 +133,25 @@ impl AnswerFrames {
         );
         frames
     }
+}
 
-    /// The result of an answer that was interrupted.
-    #[must_use]
-    pub fn interrupted(&self) -> Value {
-        json!({"type": "result", "subtype": "error_during_execution", "is_error": true,
-            "terminal_reason": "aborted_streaming", "result": null})
-    }
+/// The result of an answer that was interrupted.
+#[must_use]
+pub fn interrupted() -> Value {
+    json!({"type": "result", "subtype": "error_during_execution", "is_error": true,
+        "terminal_reason": "aborted_streaming", "result": null})
+}
+
+/// The frame with which a turn begins.
+#[must_use]
+pub fn turn_begins<'a>(tools: impl Iterator<Item = &'a str>) -> Value {
+    json!({"type": "system", "subtype": "init", "tools": tools.collect::<Vec<_>>(), "session_id": ""})
+}
+
+/// Results of tools, as they are taken into the conversation.
+#[must_use]
+pub fn tool_results(results: &[Value]) -> Value {
+    json!({"type": "user", "message": {"role": "user", "content": results}, "parent_tool_use_id": null, "session_id": ""})
 }
 
 /// The result of a turn that was history only.
@@ -125,10 +171,49 @@ fn word(status: u16) -> &'static str {
     }
 }
 
-fn rate_limit(limits: &Limits) -> Value {
+/// The limits, as the headers of an answer tell of them.
+#[must_use]
+pub fn rate_limit(limits: &Limits) -> Value {
     let header = |name: &str| limits.get(&format!("anthropic-ratelimit-unified-{name}"));
     let resets_at = header("reset").and_then(|seconds| seconds.parse::<u64>().ok());
     json!({"type": "rate_limit_event", "rate_limit_info": {
         "status": header("status").map_or("allowed", String::as_str), "resetsAt": resets_at,
         "rateLimitType": header("representative-claim")}})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kinds(frames: &[Value]) -> Vec<&str> {
+        frames.iter().map(|frame| frame["type"].as_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_block_that_ends_is_a_message_of_its_own_and_all_make_one_turn() {
+        let mut frames = AnswerFrames::default();
+        frames.event(&json!({"type": "message_start", "message": {"id": "m", "usage": {}}}));
+        frames.event(&json!({"type": "content_block_start", "content_block": {"type": "text", "text": ""}}));
+        frames.event(&json!({"type": "content_block_delta", "delta": {"type": "text_delta", "text": "so"}}));
+        let ended = frames.event(&json!({"type": "content_block_stop"}));
+        assert_eq!(kinds(&ended), ["assistant", "stream_event"]);
+        assert_eq!(ended[0]["message"]["content"], json!([{"type": "text", "text": "so"}]));
+        assert_eq!((frames.has_calls(), frames.take_call()), (false, None));
+
+        let call = json!({"type": "tool_use", "id": "t", "name": "f", "input": {}});
+        frames.event(&json!({"type": "content_block_start", "content_block": call}));
+        for piece in ["", "{\"x\"", ":1}"] {
+            let delta = json!({"type": "input_json_delta", "partial_json": piece});
+            assert_eq!(
+                kinds(&frames.event(&json!({"type": "content_block_delta", "delta": delta}))),
+                ["stream_event"]
+            );
+        }
+        let ended = frames.event(&json!({"type": "content_block_stop"}));
+        assert_eq!(ended[0]["message"]["content"][0]["input"], json!({"x": 1}));
+        assert_eq!(frames.take_call().unwrap()["input"], "{\"x\":1}");
+        assert_eq!((frames.has_calls(), frames.take_call()), (true, None));
+        let content = &frames.message()["message"]["content"];
+        assert_eq!((&content[0]["text"], &content[1]["input"]), (&json!("so"), &json!({"x": 1})));
+    }
 }

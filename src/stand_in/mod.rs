@@ -4,12 +4,14 @@
 //! the scripted one. It holds no model and signs in nowhere.
 //!
 //! - [`conversation`]: what was said and set so far, and the request body made of it. Pure.
+//! - [`tools`]: the host's tools, and the calls under way. Pure.
 //! - [`client`]: one request to the API, its events as they come.
 //! - [`frames`]: the frames that go out. Pure.
 
 pub mod client;
 pub mod conversation;
 pub mod frames;
+pub mod tools;
 
 use std::ffi::OsString;
 use std::io;
@@ -19,9 +21,10 @@ use serde_json::Value;
 use tokio::io::{AsyncWriteExt, BufReader, Stdin, Stdout};
 
 use crate::claude::line_reader::LineReader;
-use client::{Api, Failure, Streamed};
+use client::{Api, Failure};
 use conversation::Conversation;
 use frames::AnswerFrames;
+use tools::Tools;
 
 /// The hidden subcommand.
 pub const SUBCOMMAND: &str = "__stand-in";
@@ -60,7 +63,16 @@ struct Speaker {
     lines: LineReader<BufReader<Stdin>>,
     stdout: Stdout,
     conversation: Conversation,
+    tools: Tools,
     api: Api,
+}
+
+/// What comes after a message of the model.
+enum After {
+    /// Its calls are answered, and it is asked again.
+    Asked,
+    /// The turn is over, or so is everything.
+    Over,
 }
 
 /// Takes frames until stdin ends.
@@ -69,24 +81,23 @@ async fn speak(api: Api) -> io::Result<()> {
         lines: LineReader::new(BufReader::new(tokio::io::stdin())),
         stdout: tokio::io::stdout(),
         conversation: Conversation::default(),
+        tools: Tools::default(),
         api,
     };
     while let Some(frame) = speaker.next_frame().await? {
         match frame["type"].as_str() {
-            Some("control_request") => {
-                let answer = speaker.conversation.control(&frame);
-                speaker.write(&answer).await?;
-            }
             Some("assistant") => speaker.conversation.say(&frame),
             Some("user") => {
                 speaker.conversation.say(&frame);
                 if frame["shouldQuery"] == false {
                     speaker.write(&frames::empty_result()).await?;
                 } else {
-                    speaker.answer().await?;
+                    let begins = frames::turn_begins(speaker.tools.names());
+                    speaker.write(&begins).await?;
+                    while let After::Asked = speaker.answer().await? {}
                 }
             }
-            _ => {}
+            _ => speaker.control(&frame).await?,
         }
     }
     Ok(())
@@ -106,47 +117,104 @@ impl Speaker {
         self.stdout.flush().await
     }
 
-    /// Asks the API what was said last, and passes its answer on until it ends or is interrupted.
-    async fn answer(&mut self) -> io::Result<()> {
+    async fn write_all(&mut self, frames: &[Value]) -> io::Result<()> {
+        for frame in frames {
+            self.write(frame).await?;
+        }
+        Ok(())
+    }
+
+    /// Does what a control request asks for, or takes the answer to one of its own.
+    async fn control(&mut self, frame: &Value) -> io::Result<()> {
+        match frame["type"].as_str() {
+            Some("control_request") => {
+                if let Some(server) = frame["request"]["sdkMcpServers"][0].as_str() {
+                    let greeting = self.tools.greet(server);
+                    self.write(&greeting).await?;
+                }
+                let answer = self.conversation.control(frame);
+                self.write(&answer).await
+            }
+            Some("control_response") => {
+                let frames = self.tools.on_response(frame);
+                self.write_all(&frames).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Asks the API what was said last, passes its answer on until it ends or is interrupted, and has its calls answered.
+    async fn answer(&mut self) -> io::Result<After> {
         let mut frames = AnswerFrames::default();
-        let mut streamed = match self.api.ask(&self.conversation.request()).await {
+        let mut streamed = match self.api.ask(&self.conversation.request(&self.tools.for_api())).await {
             Ok(streamed) => streamed,
             Err(failure) => return self.fail(&frames, &failure).await,
         };
         loop {
             tokio::select! {
                 event = streamed.next() => match event {
-                    Ok(Some(event)) => self.write(&frames.event(&event)).await?,
-                    Ok(None) => return self.finish(frames, streamed).await,
+                    Ok(Some(event)) => {
+                        self.write_all(&frames.event(&event)).await?;
+                        if let Some(call) = frames.take_call()
+                            && let Some(request) = self.tools.call(&call)
+                        {
+                            self.write(&request).await?;
+                        }
+                    }
+                    Ok(None) => break,
                     Err(failure) => return self.fail(&frames, &failure).await,
                 },
                 line = self.lines.next_line() => {
-                    let Some(line) = line? else { return Ok(()) };
+                    let Some(line) = line? else { return Ok(After::Over) };
                     let frame: Value = serde_json::from_slice(line)?;
-                    let answer = self.conversation.control(&frame);
-                    self.write(&answer).await?;
-                    if frame["request"]["subtype"] == "interrupt" {
-                        return self.write(&frames.interrupted()).await;
+                    if self.is_interrupted_by(&frame).await? {
+                        return Ok(After::Over);
                     }
                 }
             }
         }
+        self.conversation.say(&frames.message());
+        self.write(&frames::rate_limit(&streamed.limits)).await?;
+        if frames.has_calls() {
+            return self.take_results().await;
+        }
+        self.write(&frames.result()).await?;
+        Ok(After::Over)
     }
 
-    async fn finish(&mut self, frames: AnswerFrames, streamed: Streamed) -> io::Result<()> {
-        for frame in frames.finish(&streamed.limits) {
-            if frame["type"] == "assistant" {
-                self.conversation.say(&frame);
+    /// Waits for the results of all calls, and takes each into the conversation when it comes.
+    async fn take_results(&mut self) -> io::Result<After> {
+        let mut taken = Vec::new();
+        loop {
+            while let Some(result) = self.tools.next_result() {
+                self.write(&frames::tool_results(std::slice::from_ref(&result))).await?;
+                taken.push(result);
             }
-            self.write(&frame).await?;
+            if !self.tools.is_waiting() {
+                self.conversation.say(&frames::tool_results(&taken));
+                return Ok(After::Asked);
+            }
+            let Some(frame) = self.next_frame().await? else { return Ok(After::Over) };
+            if self.is_interrupted_by(&frame).await? {
+                return Ok(After::Over);
+            }
         }
-        Ok(())
     }
 
-    async fn fail(&mut self, frames: &AnswerFrames, failure: &Failure) -> io::Result<()> {
-        for frame in frames.failed(failure) {
-            self.write(&frame).await?;
+    /// Serves a frame that comes in the middle of a turn; `true` if it ended that.
+    async fn is_interrupted_by(&mut self, frame: &Value) -> io::Result<bool> {
+        self.control(frame).await?;
+        let is_interrupt = frame["request"]["subtype"] == "interrupt";
+        if is_interrupt {
+            self.tools.give_up();
+            self.write(&frames::interrupted()).await?;
         }
-        Ok(())
+        Ok(is_interrupt)
+    }
+
+    async fn fail(&mut self, frames: &AnswerFrames, failure: &Failure) -> io::Result<After> {
+        self.tools.give_up();
+        self.write_all(&frames.failed(failure)).await?;
+        Ok(After::Over)
     }
 }

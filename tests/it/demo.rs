@@ -83,6 +83,76 @@ async fn parameters_history_and_failures_are_as_with_the_cli() {
     }
 }
 
+async fn health(server: &Server) -> Value {
+    reqwest::get(format!("{}/health", server.url)).await.expect("up").json().await.expect("JSON")
+}
+
+fn weather(messages: &[Value]) -> Value {
+    let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}});
+    let function = json!({"name": "weather", "description": "of a city", "parameters": schema});
+    json!({"model": "sonnet", "messages": messages, "tools": [{"type": "function", "function": function}]})
+}
+
+#[tokio::test]
+async fn tools_are_called_and_their_results_read_in_a_conversation_that_stays() {
+    let server = demo(&[]).await;
+    let calls = r#"[[say Let me look.]] [[tool weather {"city":"Paris"}]] [[tool weather {"city":"Rome"}]]"#;
+    let mut messages = vec![json!({"role": "user", "content": calls})];
+    let answer = ask(&server, &weather(&messages)).await;
+    let choice = &answer.data[0]["choices"][0];
+    assert_eq!(choice["finish_reason"], "tool_calls", "{answer:?}");
+    let message = &choice["message"];
+    assert_eq!(message["content"], "Let me look.");
+    let cities: Vec<&Value> = message["tool_calls"]
+        .as_array()
+        .expect("calls")
+        .iter()
+        .map(|call| &call["function"]["arguments"])
+        .collect();
+    assert_eq!(cities, [r#"{"city":"Paris"}"#, r#"{"city":"Rome"}"#]);
+    assert_eq!(health(&server).await["parked_conversations"], 1);
+
+    messages.push(message.clone());
+    for (call, result) in [(1, "30"), (0, "22 [[echo messages]]")] {
+        let id = &message["tool_calls"][call]["id"];
+        messages.push(json!({"role": "tool", "tool_call_id": id, "content": result}));
+    }
+    let answer = ask(&server, &weather(&messages)).await;
+    let message = &answer.data[0]["choices"][0]["message"];
+    let seen: Value = serde_json::from_str(message["content"].as_str().expect("a text")).expect("JSON");
+    assert_eq!(seen.as_array().map(Vec::len), Some(3), "{seen}");
+    assert_eq!(seen[1]["content"][1]["input"], json!({"city": "Paris"}));
+    let results: Vec<&Value> =
+        seen[2]["content"].as_array().expect("results").iter().map(|result| &result["content"]).collect();
+    let text = |text: &str| json!([{"type": "text", "text": text}]);
+    assert_eq!(results, [&text("22 [[echo messages]]"), &text("30")]);
+    let kept = health(&server).await;
+    assert_eq!(
+        (&kept["parked_conversations"], &kept["live_conversations"]),
+        (&json!(0), &json!(1)),
+        "{kept}"
+    );
+
+    messages.push(message.clone());
+    messages.push(json!({"role": "user", "content": "[[echo messages]]"}));
+    let answer = ask(&server, &weather(&messages)).await;
+    let content = answer.data[0]["choices"][0]["message"]["content"].as_str().expect("a text").to_owned();
+    let more: Value = serde_json::from_str(&content).expect("JSON");
+    assert_eq!(more.as_array().map(|all| all[..3].to_vec()), seen.as_array().cloned(), "nothing was lost");
+    assert_eq!(more[4]["content"], "[[echo messages]]");
+}
+
+#[tokio::test]
+async fn a_call_of_no_tool_is_the_client_s_to_answer() {
+    let server = demo(&[]).await;
+    for call in ["[[tool time {}]]", "[[tool weather {\"city\": Paris]]"] {
+        let answer = ask(&server, &weather(&[json!({"role": "user", "content": call})])).await;
+        let choice = &answer.data[0]["choices"][0];
+        assert_eq!(choice["message"]["tool_calls"].as_array().map(Vec::len), Some(1), "{answer:?}");
+        assert_eq!(health(&server).await["parked_conversations"], 0);
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_leaves_stops_the_stand_in() {
     let server = demo(&[]).await;

@@ -38,24 +38,56 @@ fn name(path: &Path) -> String {
     path.file_stem().expect("a name").to_string_lossy().into_owned()
 }
 
-/// The bytes that the CLI wrote after the last question.
-fn answer_of(recording: &Path) -> Vec<u8> {
-    let text = fs::read_to_string(recording).expect("a recording");
-    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    let asked = lines
-        .iter()
-        .rposition(|line| line["frame"]["type"] == "user" && line["dir"] == "in")
-        .expect("a question");
-    let read = lines[asked + 1..].iter().filter(|line| line["dir"] == "out");
-    read.flat_map(|line| format!("{}\n", line["frame"]).into_bytes()).collect()
+/// A recorded dialogue.
+struct Recording {
+    name: String,
+    /// The tools that the CLI was given.
+    tools: Vec<Tool>,
+    /// For each question, and for the results of calls, the bytes that the CLI wrote after it.
+    answers: Vec<Vec<u8>>,
+}
+
+impl Recording {
+    fn read(path: &Path) -> Self {
+        let text = fs::read_to_string(path).expect("a recording");
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let mut recording = Self { name: name(path), tools: Vec::new(), answers: Vec::new() };
+        // Results of calls that were not answered yet, as when several are brought one after the other.
+        let mut taken = true;
+        for line in lines {
+            let frame = &line["frame"];
+            let result = &frame["response"]["response"]["mcp_response"]["result"];
+            recording.tools.extend(result["tools"].as_array().into_iter().flatten().map(tool));
+            let is_question = frame["type"] == "user" && frame["shouldQuery"] != false;
+            match (line["dir"] == "in", recording.answers.last_mut()) {
+                (true, _) if is_question || (result["content"].is_array() && taken) => {
+                    taken = false;
+                    recording.answers.push(Vec::new());
+                }
+                (false, Some(answer)) => {
+                    taken |= frame["type"] != "user" && frame["type"] != "rate_limit_event";
+                    answer.extend(format!("{frame}\n").into_bytes());
+                }
+                _ => {}
+            }
+        }
+        assert!(!recording.answers.is_empty(), "{}: a question", recording.name);
+        recording
+    }
+}
+
+fn tool(listed: &Value) -> Tool {
+    let text = |field: &str| listed[field].as_str().expect("a text").to_owned();
+    let schema = listed["inputSchema"].as_object().cloned().expect("a schema");
+    Tool { name: text("name"), description: text("description"), schema }
 }
 
 /// What is read of those bytes when they come in pieces of that size.
-fn events(bytes: &[u8], piece: usize) -> Vec<Result<AnswerEvent, TurnFailure>> {
+fn events(bytes: &[u8], tools: &[Tool], piece: usize) -> Vec<Result<AnswerEvent, TurnFailure>> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(async {
         let mut lines = LineReader::new(BufReader::with_capacity(piece, bytes));
-        let mut reader = AnswerReader::default();
+        let mut reader = AnswerReader::new(tools);
         let mut events = Vec::new();
         while let Some(line) = lines.next_line().await.expect("bytes in memory") {
             match reader.on(frame_out::parse(line).expect("a frame")) {
@@ -116,12 +148,13 @@ fn each_recording_reads_as_before_streamed_and_not() {
         let recordings = files(folder, "ndjson");
         assert!(recordings.len() >= 20, "{folder}");
         for recording in recordings {
-            let bytes = answer_of(&recording);
-            insta::assert_snapshot!(
-                format!("{}-streamed", name(&recording)),
-                streamed(events(&bytes, 65536))
-            );
-            insta::assert_snapshot!(format!("{}-whole", name(&recording)), whole(events(&bytes, 65536)));
+            let Recording { name, tools, answers } = Recording::read(&recording);
+            for (index, answer) in answers.iter().enumerate() {
+                let name = if index == 0 { name.clone() } else { format!("{name}-{}", index + 1) };
+                let events = |piece: usize| events(answer, &tools, piece);
+                insta::assert_snapshot!(format!("{name}-streamed"), streamed(events(65536)));
+                insta::assert_snapshot!(format!("{name}-whole"), whole(events(65536)));
+            }
         }
     }
 }
@@ -131,8 +164,10 @@ proptest! {
     #[test]
     fn where_the_bytes_are_split_does_not_matter(which in 0_usize..1000, piece in 1_usize..200) {
         let recordings = files("fixtures/claude-2.1.329", "ndjson");
-        let bytes = answer_of(&recordings[which % recordings.len()]);
-        prop_assert_eq!(streamed(events(&bytes, piece)), streamed(events(&bytes, 65536)));
+        let Recording { tools, answers, .. } = Recording::read(&recordings[which % recordings.len()]);
+        for answer in answers {
+            prop_assert_eq!(streamed(events(&answer, &tools, piece)), streamed(events(&answer, &tools, 65536)));
+        }
     }
 }
 

@@ -77,6 +77,23 @@ async fn a_request_of_the_cli_is_declined_and_the_turn_goes_on() {
     assert_eq!(fake.heard().matches(declined).count(), 2, "{}", fake.heard());
 }
 
+/// As 2.1.197 does.
+#[tokio::test]
+async fn a_cli_that_asks_for_its_tools_only_when_it_is_asked_gets_them() {
+    let message = |message| json!({"subtype": "mcp_message", "server_name": "couplet", "message": message});
+    let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}});
+    let greeting = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params});
+    let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+    let steps =
+        [Step::Ask(message(greeting)), Step::Ask(message(list)), Step::Answer("it has them".to_owned())];
+    let fake = FakeCli::that_does(steps);
+    let app = fake.app().await;
+    let mut question = ask("hello");
+    question["tools"] = json!([{"type": "function", "function": {"name": "f", "description": "of late"}}]);
+    assert_eq!(said(&app.answer(&question).await), "it has them");
+    assert!(fake.heard().contains(r#""tools":[{"name":"f","description":"of late""#), "{}", fake.heard());
+}
+
 #[tokio::test]
 async fn a_control_request_that_is_declined_is_an_error() {
     use crate::support::fake_cli::script::OnControl;

@@ -18,13 +18,12 @@ fn doctor(cli: &Path, arguments: &[&str]) -> Ended {
     let cli = cli.to_str().expect("UTF-8");
     let arguments: Vec<&str> =
         ["doctor", "--claude-cli-path", cli].into_iter().chain(arguments.iter().copied()).collect();
-    run(Path::new(env!("CARGO_BIN_EXE_couplet")), &arguments, &[], None, Duration::from_secs(200))
+    run(Path::new(env!("CARGO_BIN_EXE_couplet")), &arguments, &[], None, Duration::from_secs(400))
         .expect("it starts")
 }
 
 fn report(cli: &Path) -> Value {
     let said = doctor(cli, &["--json"]);
-    assert!(said.success, "{said}");
     serde_json::from_str(&said.stdout).expect("JSON")
 }
 
@@ -47,7 +46,7 @@ fn a_program_that_is_not_the_cli_cannot_be_examined() {
 /// `COUPLET_UPDATE_DOCS=1` it renews docs/compatibility.md.
 #[test]
 #[ignore = "installs five more releases of the CLI"]
-fn every_supported_release_is_healthy_and_the_table_in_docs_says_so() {
+fn every_supported_release_is_what_the_table_in_docs_says() {
     let Some(pinned) = real_cli() else { return };
     let mut clis: Vec<PathBuf> = OLDER.iter().map(|version| release(version)).collect();
     clis.push(pinned);
@@ -63,9 +62,10 @@ fn every_supported_release_is_healthy_and_the_table_in_docs_says_so() {
 }
 
 fn table(reports: &[Value]) -> String {
-    let mut table = "# Releases of the Claude Code CLI\n\nWhat `couplet doctor` finds on each. Made by the test \
-        `every_supported_release_is_healthy_and_the_table_in_docs_says_so` (see there how to renew it).\n\n| needed |"
-        .to_owned();
+    let mut table =
+        "# Releases of the Claude Code CLI\n\nWhat `couplet doctor` finds on each. Made by the test \
+        `every_supported_release_is_what_the_table_in_docs_says` (see there how to renew it).\n\n| needed |"
+            .to_owned();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     for report in reports {
         write!(table, " {} |", text(&report["version"])).expect("a string takes it");
@@ -79,7 +79,8 @@ fn table(reports: &[Value]) -> String {
         for report in reports {
             let finding = &report["findings"][row];
             let seen = if finding["name"] == "switches" { text(&finding["seen"]) } else { "ok".to_owned() };
-            write!(table, " {} |", if finding["ok"] == true { seen } else { "fails".to_owned() })
+            let failed = || format!("fails: {}", text(&finding["seen"]));
+            write!(table, " {} |", if finding["ok"] == true { seen } else { failed() })
                 .expect("a string takes it");
         }
         table.push('\n');

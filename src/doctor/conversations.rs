@@ -1,0 +1,98 @@
+//! Conversations that go on in their process.
+
+use serde_json::{Value, json};
+
+use super::laboratory::{Laboratory, expect, next_turn, question, session};
+use super::tools::{calls_of, text, two_tools};
+use super::{Check, Finding};
+use crate::turn::{Effort, Parameters, Turn, UserBlock};
+use crate::upstream::Asked;
+
+pub(super) const CHECKS: [Check; 2] = [
+    Check {
+        name: "live turns",
+        needs: "a follow-up goes on in the same process, with everything before it byte for byte as it was",
+        run: |lab| Box::pin(follow_up(lab)),
+    },
+    Check {
+        name: "taken back",
+        needs: "what a follow-up does not set is as in a fresh process",
+        run: |lab| Box::pin(taken_back(lab)),
+    },
+];
+
+async fn follow_up(lab: &Laboratory) -> Finding {
+    let mut turn = Turn { system: "be brief".to_owned(), ..question("/one [[words 3]]") };
+    let mut before = lab.ask(turn.clone()).await;
+    for text in ["[[words 2]] @two", " three\n[[think]] [[words 4]]", "four [[words 1]]"] {
+        turn = next_turn(&turn, &before, vec![UserBlock::Text(text.to_owned())])?;
+        let after = lab.ask(turn.clone()).await;
+        let (earlier, asked) = (before.request()?, after.request()?);
+        expect("session", &session(&asked), &session(&earlier))?;
+        let (earlier, asked) = (beginning(&earlier), beginning(&asked));
+        if let Some(changed) = earlier.iter().zip(&asked).position(|(before, after)| before != after) {
+            let place = format!("part {changed} of {}", earlier.len());
+            return expect(&place, &asked[changed], &earlier[changed]);
+        }
+        // What the model said, and the next question.
+        if asked.len() < earlier.len() + 2 {
+            return Err(format!("{} parts after {}", asked.len(), earlier.len()));
+        }
+        before = after;
+    }
+    Ok("four turns in one process".to_owned())
+}
+
+/// A request as the model reads it, part by part: tools, system texts, messages. The CLI's cache breakpoints and its
+/// billing line are no part of that, nor whether a single text is written as a block.
+fn beginning(asked: &Asked) -> Vec<String> {
+    let system = asked.system_texts().into_iter();
+    let system = system.filter(|text| !text.starts_with("x-anthropic-billing-header")).map(ToOwned::to_owned);
+    let messages = asked.messages().iter().map(|message| {
+        let content = match &message["content"] {
+            Value::String(text) => json!([{"type": "text", "text": text}]),
+            blocks => blocks.clone(),
+        };
+        let mut message = json!({"role": message["role"], "content": content});
+        for block in message["content"].as_array_mut().into_iter().flatten() {
+            block.as_object_mut().map(|fields| fields.remove("cache_control"));
+        }
+        message.to_string()
+    });
+    [asked.body()["tools"].to_string()].into_iter().chain(system).chain(messages).collect()
+}
+
+async fn taken_back(lab: &Laboratory) -> Finding {
+    const FIELDS: [&str; 5] =
+        ["temperature", "top_p", "stop_sequences", "max_tokens", "output_config.effort"];
+    let parameters = Parameters {
+        max_tokens: Some(77),
+        stop: vec!["END".to_owned()],
+        temperature: Some(0.25),
+        top_p: Some(0.5),
+        effort: Some(Effort::Low),
+        ..Parameters::default()
+    };
+    let fields = |asked: &Asked| FIELDS.map(|field| asked.field(field).cloned());
+    let tools = two_tools();
+    let plain = fields(&lab.ask(Turn { tools: tools.clone(), ..question("[[words 1]]") }).await.request()?);
+    // After an answer, and in a turn that waits for results. There the CLI may need a fresh process.
+    for asked in ["[[words 2]]", "[[tool f {}]]"] {
+        let turn = Turn { parameters: parameters.clone(), tools: tools.clone(), ..question(asked) };
+        let set = lab.ask(turn.clone()).await;
+        if fields(&set.request()?).iter().zip(&plain).any(|(set, plain)| set == plain) {
+            return Err("they were not all set".to_owned());
+        }
+        let follow_up = match calls_of(&set).pop() {
+            Some(call_id) => UserBlock::ToolResult { call_id, content: text("[[words 1]]") },
+            None => UserBlock::Text("[[words 1]]".to_owned()),
+        };
+        let next = next_turn(&turn, &set, vec![follow_up])?;
+        let after = lab.ask(Turn { parameters: Parameters::default(), ..next }).await.request()?;
+        if calls_of(&set).is_empty() {
+            expect("session", &session(&after), &session(&set.request()?))?;
+        }
+        expect("fields", &fields(&after), &plain)?;
+    }
+    Ok("all five, after an answer and after a call".to_owned())
+}
