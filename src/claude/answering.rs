@@ -6,12 +6,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::{AnswerEnd, AnswerEvent};
-use super::conversation::{Afterwards, Conversation, Sink, Stop};
+use super::conversation::{Afterwards, Conversation};
 use super::conversation_key::ConversationKey;
 use super::failure::TurnFailure;
 use super::kept::EntryId;
 use super::prompt_cache::{self, CacheTtl};
 use super::session::Session;
+use super::sink::{Sink, Stop};
 use super::{Inner, memory};
 use crate::tenant::Tenant;
 use crate::turn::Turn;

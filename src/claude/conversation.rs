@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::{AnswerEnd, AnswerEvent, AnswerReader, Progress};
@@ -13,6 +12,7 @@ use super::frame_out::{Event, Frame};
 use super::parked::{self, OpenCall};
 use super::prompt_cache::CacheTtl;
 use super::session::{Asked, Session, declined};
+use super::sink::{Sink, Stop};
 use crate::turn::{AssistantBlock, Parameters, Turn};
 
 /// How long the CLI may take to ask for the calls of an answer that has ended (measured: some milliseconds).
@@ -40,73 +40,6 @@ pub enum Afterwards {
     Busy,
     /// It was killed, or is of no use.
     Kill,
-}
-
-/// Passes events to the reader of the answer.
-#[derive(Debug)]
-pub struct Sink {
-    events: mpsc::Sender<Result<AnswerEvent, TurnFailure>>,
-    /// Room kept for a failure, so that a reader that is behind learns of it too, and nobody has to wait for him.
-    last_word: Option<mpsc::OwnedPermit<Result<AnswerEvent, TurnFailure>>>,
-    /// Whether the reader was given anything.
-    has_passed: bool,
-}
-
-impl Sink {
-    /// A sink that writes to `events`, a channel with nothing in it yet. It keeps one of its places for a failure.
-    #[must_use]
-    pub fn new(events: mpsc::Sender<Result<AnswerEvent, TurnFailure>>) -> Self {
-        let last_word = events.clone().try_reserve_owned().ok();
-        Self { events, last_word, has_passed: false }
-    }
-
-    /// Ends when the reader is gone.
-    pub async fn closed(&self) {
-        self.events.closed().await;
-    }
-
-    /// Passes an event on, and waits while the reader is behind: that slows the CLI down by its full pipe.
-    ///
-    /// # Errors
-    /// When he is gone, or does not read for so long.
-    pub async fn pass(&mut self, event: AnswerEvent, patience: Duration) -> Result<(), Stop> {
-        self.has_passed = true;
-        match self.events.send_timeout(Ok(event), patience).await {
-            Ok(()) => Ok(()),
-            Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(Stop::Gone),
-            Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
-                Err(Stop::Failed(TurnFailure::SlowReader { seconds: patience.as_secs() }))
-            }
-        }
-    }
-
-    /// Whether the reader was given anything of the answer. Until then the turn may be begun anew.
-    #[must_use]
-    pub fn has_passed(&self) -> bool {
-        self.has_passed
-    }
-
-    /// Passes a failure on, behind what the reader has not read yet. The first one counts.
-    pub fn fail(&mut self, failure: TurnFailure) {
-        if let Some(room) = self.last_word.take() {
-            room.send(Err(failure));
-        }
-    }
-}
-
-/// Why a turn stops early.
-#[derive(Debug)]
-pub enum Stop {
-    /// The client went away.
-    Gone,
-    /// It failed.
-    Failed(TurnFailure),
-}
-
-impl From<TurnFailure> for Stop {
-    fn from(failure: TurnFailure) -> Self {
-        Self::Failed(failure)
-    }
 }
 
 /// A process and the conversation in it.

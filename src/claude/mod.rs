@@ -7,6 +7,7 @@
 //! - [`supply`]: where processes come from; [`admission`]: how many turns run at once.
 //! - [`session`], [`conversation`]: one process and the conversation in it; [`tool_server`]: its tools; [`parked`]: which
 //!   results its open calls take.
+//! - [`sink`]: where the events of an answer go.
 //! - [`kept`]: processes that wait for what comes next in their conversation, found by its [`conversation_key`].
 //! - [`prompt_cache`]: how Anthropic's cache finds a history that is laid down anew.
 //! - [`memory`]: how much of it there is, and processes take.
@@ -36,6 +37,7 @@ pub mod process;
 pub mod prompt_cache;
 pub mod said;
 pub mod session;
+pub mod sink;
 pub mod supply;
 pub mod tool_server;
 
@@ -50,12 +52,13 @@ use tokio_util::task::TaskTracker;
 use admission::Admission;
 use answer::AnswerEvent;
 use catalog::{Catalog, CliModel};
-use conversation::{Deadlines, Sink};
+use conversation::Deadlines;
 use failure::TurnFailure;
 use frame_in::ControlRequest;
 use kept::{KeepLimits, Kept, KeptCount};
 use prompt_cache::{CacheTtl, HistoryMarks};
 use session::Session;
+use sink::Sink;
 use supply::{ProcessSettings, ProcessSupply};
 
 use crate::tenant::Tenant;
