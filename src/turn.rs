@@ -17,7 +17,7 @@ pub struct Turn<M = Media> {
     pub history: Vec<Message<M>>,
     /// The question: the blocks of the last user turn, at least one.
     pub question: Vec<UserBlock<M>>,
-    /// What the model may call, in the client's order.
+    /// What the model may call, in the client's order. (The CLI puts them in the order of their names.)
     pub tools: Vec<Tool>,
     /// How the model should answer.
     pub parameters: Parameters,

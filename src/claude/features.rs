@@ -1,5 +1,7 @@
 //! What the installed CLI is and which of the younger switches it has.
 
+use crate::turn::Tool;
+
 /// Switches that not every supported release has. A CLI that lacks one refuses to start when it is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CliFeatures {
@@ -21,6 +23,18 @@ impl CliFeatures {
     }
 }
 
+/// Characters of a tool's description beyond which releases before 2.1.300 cut it (measured on 2.1.197, 2.1.240 and
+/// 2.1.270). Later ones are told not to.
+const CUT_DESCRIPTION: usize = 2048;
+
+/// Whether the CLI of that version cuts a description of one of `tools`.
+#[must_use]
+pub fn cuts_descriptions(version: &str, tools: &[Tool]) -> bool {
+    let number: Vec<u32> = version.split('.').filter_map(|part| part.parse().ok()).collect();
+    let is_long = |tool: &Tool| tool.description.encode_utf16().count() > CUT_DESCRIPTION;
+    number.as_slice() < [2, 1, 300].as_slice() && tools.iter().any(is_long)
+}
+
 /// Reads the version from the text of `claude --version`, as `2.1.329 (Claude Code)`.
 #[must_use]
 pub fn version(text: &str) -> Option<&str> {
@@ -40,6 +54,22 @@ mod tests {
         assert_eq!(CliFeatures::from_help(help), CliFeatures { restricted: true, permission_prompts: true });
         let old = "  --permission-prompt-tool <tool>   about --restricted-mode";
         assert_eq!(CliFeatures::from_help(old), CliFeatures { restricted: false, permission_prompts: false });
+    }
+
+    #[test]
+    fn older_releases_cut_long_descriptions() {
+        let tool = |length| Tool {
+            name: "f".to_owned(),
+            description: "x".repeat(length),
+            schema: serde_json::Map::new(),
+        };
+        let (short, long) = ([tool(CUT_DESCRIPTION)], [tool(1), tool(CUT_DESCRIPTION + 1)]);
+        for (version, cuts) in
+            [("2.1.197", true), ("2.1.299", true), ("2.1.300", false), ("2.2.0", false), ("10.0.0", false)]
+        {
+            assert_eq!(cuts_descriptions(version, &long), cuts, "{version}");
+            assert!(!cuts_descriptions(version, &short), "{version}");
+        }
     }
 
     #[test]

@@ -230,6 +230,13 @@ impl Claude {
         self.inner.supply.installed().await.map(|installed| installed.version.as_str())
     }
 
+    /// The field of a request, if any, that the installed CLI does not hand on as it is.
+    pub async fn cuts<M>(&self, turn: &Turn<M>) -> Option<&'static str> {
+        // Without a usable CLI the turn fails for that.
+        let version = self.cli_version().await.ok()?;
+        features::cuts_descriptions(version, &turn.tools).then_some("tools[].function.description")
+    }
+
     /// How many more turns could start at once.
     #[must_use]
     pub fn free_places(&self) -> usize {

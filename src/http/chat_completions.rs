@@ -43,6 +43,7 @@ async fn create(
     ignored.extend(adjusted.into_iter().map(ToOwned::to_owned));
     log.asked(&turn.model, stream);
     models::resolve(&app, &mut turn).await?;
+    ignored.extend(app.claude.cuts(&turn).await.map(ToOwned::to_owned));
     log.resolved(&turn.model, &ignored);
     let turn = app.media.prepare(turn).await.map_err(|failure| media_failure::api_error(&failure))?;
 
