@@ -15,12 +15,16 @@ use serde_json::{Value, json};
 use crate::support::app::{Builder, TestApp};
 use crate::support::hostile_prompts::hostile_prompts;
 use crate::support::real_cli::real_cli;
+use crate::support::received::session_of;
 
 /// What the files hold that prompts try to have read.
 const SECRET: &str = "secret-that-no-prompt-may-reach";
 
 /// Requests at a time: each is a process of about 0.65 core-seconds.
 const AT_ONCE: usize = 3;
+
+/// Messages of a conversation.
+const TURNS: usize = 4;
 
 /// In how many parts the texts are tried as the last message, a test each.
 const PARTS: usize = 4;
@@ -75,41 +79,68 @@ fn assert_same(what: &str, sent: &str, received: &str) {
     assert!(sent == received, "{what}\n    sent {:?}\nreceived {:?}", short(sent), short(received));
 }
 
-async fn as_the_last_message(part: usize) {
-    let Some(Laboratory { app, texts, _folder }) = laboratory().await else { return };
-    let mut blank = 0;
-    let part: Vec<&String> = texts.iter().skip(part).step_by(PARTS).collect();
-    assert!(part.len() >= 40, "at least 160 in all");
-    let mut answers = stream::iter(part)
-        .map(|text| {
-            let app = &app;
-            async move {
-                let request =
-                    json!({"model": "claude-sonnet-5-5", "messages": [{"role": "user", "content": text}]});
-                (text, app.answer(&request).await)
+/// The texts as the messages of conversations. Each is the last message once, behind those before it; one in so many
+/// begins, and that takes a process of its own. Long ones stay alone.
+fn conversations(texts: Vec<&String>) -> Vec<Vec<&String>> {
+    const LONG: usize = 64 * 1024;
+    let mut conversations: Vec<Vec<&String>> = Vec::new();
+    for text in texts {
+        match conversations.last_mut() {
+            Some(last) if last.len() < TURNS && last.iter().chain([&text]).all(|text| text.len() < LONG) => {
+                last.push(text);
             }
-        })
-        .buffer_unordered(AT_ONCE);
-    let mut expected = Vec::new();
-    while let Some((text, (status, answer))) = answers.next().await {
+            _ => conversations.push(vec![text]),
+        }
+    }
+    conversations
+}
+
+/// Asks one text after the other; those that were answered.
+async fn converse<'a>(app: &TestApp, texts: Vec<&'a String>) -> Vec<&'a String> {
+    let mut messages = Vec::new();
+    let mut answered = Vec::new();
+    for text in texts {
+        messages.push(json!({"role": "user", "content": text}));
+        let request = json!({"model": "claude-sonnet-5-5", "messages": messages});
+        let (status, answer) = app.answer(&request).await;
         if is_blank(text) {
-            blank += 1;
-            assert_eq!((status, &answer["error"]["param"]), (400, &json!("messages[0].content")), "{text:?}");
+            let field = format!("messages[{}].content", messages.len() - 1);
+            assert_eq!((status, &answer["error"]["param"]), (400, &json!(field)), "{text:?}");
+            messages.pop();
             continue;
         }
         assert_eq!(answer["choices"][0]["message"]["content"], "ok", "{status} {answer} for {text:.300?}");
-        expected.push(text);
+        messages.push(json!({"role": "assistant", "content": "ok"}));
+        answered.push(text);
     }
+    answered
+}
+
+async fn as_the_last_message(part: usize) {
+    let Some(Laboratory { app, texts, _folder }) = laboratory().await else { return };
+    let part: Vec<&String> = texts.iter().skip(part).step_by(PARTS).collect();
+    assert!(part.len() >= 40, "at least 160 in all");
+    let conversations = conversations(part);
+    let processes = conversations.len();
+    let answered: Vec<Vec<&String>> = stream::iter(conversations)
+        .map(|texts| converse(&app, texts))
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    let expected: Vec<&String> = answered.into_iter().flatten().collect();
     let received = app.upstream.log().model_requests();
     let mut texts: Vec<String> = received.iter().map(Received::last_user_text).collect();
-    assert_eq!(
-        app.upstream.log().model_count(),
-        expected.len(),
-        "one request each; {blank} blank ones were refused"
-    );
+    assert_eq!(app.upstream.log().model_count(), expected.len(), "one request each; blank ones were refused");
+    let mut sessions: Vec<String> = received.iter().map(session_of).collect();
+    sessions.sort_unstable();
+    sessions.dedup();
+    assert!(sessions.len() <= processes, "a process for a conversation: {} of {processes}", sessions.len());
     for request in &received {
         assert!(!String::from_utf8_lossy(&request.body).contains(SECRET), "a file was read");
-        assert_eq!(turns(&request.asked()).len(), 1, "one turn, nothing added");
+        let turns = turns(&request.asked());
+        let asked_before = turns.iter().step_by(2).all(|(_, text)| expected.iter().any(|sent| *sent == text));
+        let answered_before = turns.iter().skip(1).step_by(2).all(|(_, text)| text == "ok");
+        assert!(turns.len() % 2 == 1 && asked_before && answered_before, "its own turns, nothing added");
     }
     for text in expected {
         let found = texts.iter().position(|received| received == text);
