@@ -47,6 +47,13 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", message).with_param(param)
     }
 
+    /// 400: the request lacks that field.
+    #[must_use]
+    pub fn missing_parameter(field: &str) -> Self {
+        let message = format!("Missing required parameter: '{field}'.");
+        Self::invalid_request(field, message).with_code("missing_required_parameter")
+    }
+
     /// 404 for a model that is not known.
     #[must_use]
     pub fn model_not_found(model: &str) -> Self {

@@ -62,8 +62,7 @@ fn wrong_field(path: &serde_path_to_error::Path, error: &serde_json::Error) -> A
         Some(if path == "." { name.to_owned() } else { format!("{path}.{name}") })
     });
     if let Some(param) = missing {
-        let message = format!("Missing required parameter: '{param}'.");
-        return ApiError::invalid_request(param, message).with_code("missing_required_parameter");
+        return ApiError::missing_parameter(&param);
     }
     let message = format!("Invalid value for '{path}': {}.", without_values(&error.to_string()));
     ApiError::invalid_request(path, message).with_code("invalid_value")

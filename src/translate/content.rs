@@ -51,16 +51,22 @@ pub(super) fn texts(field: &str, content: Option<Content>) -> Result<Vec<String>
 
 fn part(field: &str, part: ContentPart) -> Result<Part, ApiError> {
     match part.r#type.as_str() {
-        "text" => part.text.map(Part::Text).ok_or_else(|| missing(&format!("{field}.text"))),
-        "refusal" => part.refusal.map(Part::Text).ok_or_else(|| missing(&format!("{field}.refusal"))),
+        "text" => {
+            part.text.map(Part::Text).ok_or_else(|| ApiError::missing_parameter(&format!("{field}.text")))
+        }
+        "refusal" => part
+            .refusal
+            .map(Part::Text)
+            .ok_or_else(|| ApiError::missing_parameter(&format!("{field}.refusal"))),
         "image_url" => {
-            let image = part.image_url.ok_or_else(|| missing(&format!("{field}.image_url")))?;
+            let image =
+                part.image_url.ok_or_else(|| ApiError::missing_parameter(&format!("{field}.image_url")))?;
             let field = format!("{field}.image_url.url");
             let data = MediaData::Url(image.url);
             Ok(Part::Media(MediaSource { field, declared: Declared::Image, data }))
         }
         "file" => {
-            let file = part.file.ok_or_else(|| missing(&format!("{field}.file")))?;
+            let file = part.file.ok_or_else(|| ApiError::missing_parameter(&format!("{field}.file")))?;
             self::file(&format!("{field}.file"), file).map(Part::Media)
         }
         "input_audio" => {
@@ -92,16 +98,11 @@ fn file(field: &str, file: FilePart) -> Result<MediaSource, ApiError> {
         );
     }
     let field = format!("{field}.file_data");
-    let data = file.file_data.ok_or_else(|| missing(&field))?;
+    let data = file.file_data.ok_or_else(|| ApiError::missing_parameter(&field))?;
     let scheme = data.get(..5).unwrap_or_default();
     let data =
         if scheme.eq_ignore_ascii_case("data:") { MediaData::Url(data) } else { MediaData::Base64(data) };
     Ok(MediaSource { field, declared: Declared::File { name }, data })
-}
-
-fn missing(field: &str) -> ApiError {
-    let message = format!("Missing required parameter: '{field}'.");
-    ApiError::invalid_request(field, message).with_code("missing_required_parameter")
 }
 
 /// The parts of one message without texts of nothing but white space, which Anthropic's API refuses and the CLI drops.

@@ -113,11 +113,7 @@ fn functions_of(tools: Vec<ToolDefinition>) -> Result<Vec<FunctionDefinition>, A
             return Err(ApiError::invalid_request(format!("tools[{index}].type"), message)
                 .with_code("unsupported_parameter"));
         }
-        tool.function.ok_or_else(|| {
-            let field = format!("tools[{index}].function");
-            let message = format!("Missing required parameter: '{field}'.");
-            ApiError::invalid_request(field, message).with_code("missing_required_parameter")
-        })
+        tool.function.ok_or_else(|| ApiError::missing_parameter(&format!("tools[{index}].function")))
     };
     tools.into_iter().enumerate().map(function).collect()
 }

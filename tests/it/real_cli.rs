@@ -12,8 +12,15 @@ mod tools;
 
 use std::time::Duration;
 
+use crate::support::app::{Builder, TestApp};
 use crate::support::command::run;
 use crate::support::real_cli::{pinned_version, real_cli};
+
+/// Couplet in front of it; `None` where it is left out.
+async fn app() -> Option<TestApp> {
+    let cli = real_cli()?;
+    Some(Builder::new(&cli).await.start().await)
+}
 
 #[test]
 fn the_installed_cli_is_the_pinned_one() {

@@ -96,7 +96,7 @@ impl Calls {
         content: Option<Content>,
     ) -> Result<Vec<UserBlock<MediaSource>>, ApiError> {
         let id_field = format!("{field}.tool_call_id");
-        let reference = Reference::Id(call_id.ok_or_else(|| missing(&id_field))?);
+        let reference = Reference::Id(call_id.ok_or_else(|| ApiError::missing_parameter(&id_field))?);
         let wrong = "A tool message must answer a call of the assistant message before it.";
         self.answer(&reference, (id_field, wrong), field, content)
     }
@@ -109,7 +109,7 @@ impl Calls {
         content: Option<Content>,
     ) -> Result<Vec<UserBlock<MediaSource>>, ApiError> {
         let name_field = format!("{field}.name");
-        let reference = Reference::Name(name.ok_or_else(|| missing(&name_field))?);
+        let reference = Reference::Name(name.ok_or_else(|| ApiError::missing_parameter(&name_field))?);
         let wrong = "A function message must answer the 'function_call' of the assistant message before it, by its name.";
         self.answer(&reference, (name_field, wrong), field, content)
     }
@@ -158,7 +158,7 @@ fn function_of(
         let message = "Only calls of type 'function' are supported.";
         return Err(ApiError::invalid_request(format!("{field}.type"), message).with_code("invalid_value"));
     }
-    function.ok_or_else(|| missing(&format!("{field}.function")))
+    function.ok_or_else(|| ApiError::missing_parameter(&format!("{field}.function")))
 }
 
 fn input(field: &str, arguments: Option<String>) -> Result<Map<String, Value>, ApiError> {
@@ -167,11 +167,6 @@ fn input(field: &str, arguments: Option<String>) -> Result<Map<String, Value>, A
         let message = "The arguments of a call must be a JSON object.";
         ApiError::invalid_request(field, message).with_code("invalid_value")
     })
-}
-
-fn missing(field: &str) -> ApiError {
-    let message = format!("Missing required parameter: '{field}'.");
-    ApiError::invalid_request(field, message).with_code("missing_required_parameter")
 }
 
 /// Gives each call of a conversation an id that Anthropic's API takes and that no other call has.

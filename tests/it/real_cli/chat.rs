@@ -7,13 +7,9 @@ use futures_util::StreamExt;
 use rstest::rstest;
 use serde_json::{Value, json};
 
+use super::app;
 use crate::support::app::{Builder, TestApp, ask};
 use crate::support::real_cli::real_cli;
-
-async fn app() -> Option<TestApp> {
-    let cli = real_cli()?;
-    Some(Builder::new(&cli).await.start().await)
-}
 
 #[tokio::test]
 async fn an_answer_streams_one_chunk_a_delta() {

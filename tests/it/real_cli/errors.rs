@@ -5,13 +5,9 @@ use std::time::{Duration, Instant};
 use rstest::rstest;
 use serde_json::{Value, json};
 
+use super::app;
 use crate::support::app::{Builder, Streamed, TestApp, ask};
 use crate::support::real_cli::real_cli;
-
-async fn app() -> Option<TestApp> {
-    let cli = real_cli()?;
-    Some(Builder::new(&cli).await.start().await)
-}
 
 /// The error of an answer with its status, from the body or from the frame that ends a stream.
 async fn error_of(app: &TestApp, request: &Value, stream: bool) -> (u16, Value, Streamed) {

@@ -3,22 +3,9 @@
 use couplet::upstream::Reply;
 use serde_json::{Value, json};
 
-use crate::support::app::{Builder, TestApp, ask};
-use crate::support::real_cli::real_cli;
-use crate::support::received::{conversation, without_breakpoints};
-
-async fn app() -> Option<TestApp> {
-    let cli = real_cli()?;
-    Some(Builder::new(&cli).await.start().await)
-}
-
-/// The user's and the assistant's messages as the upstream received them, without breakpoints.
-fn received(app: &TestApp) -> Vec<Value> {
-    let request = app.upstream.log().last().expect("a request");
-    let mut turns: Vec<Value> = request.asked().turns().cloned().collect();
-    turns.iter_mut().for_each(without_breakpoints);
-    turns
-}
+use super::app;
+use crate::support::app::ask;
+use crate::support::received::{conversation, turns};
 
 #[tokio::test]
 async fn four_turns_and_a_system_prompt_arrive_as_they_were() {
@@ -39,7 +26,7 @@ async fn four_turns_and_a_system_prompt_arrive_as_they_were() {
         texts.iter().map(|text| json!({"type": "text", "text": text})).collect()
     };
     assert_eq!(
-        received(&app),
+        turns(&app),
         [
             json!({"role": "user", "content": text(&["/", "help me with \"quotes\" \\ and\r\nlines"])}),
             json!({"role": "assistant", "content": text(&["/sure\n"])}),

@@ -6,15 +6,11 @@ use couplet::upstream::Reply;
 use futures_util::StreamExt;
 use serde_json::json;
 
-use crate::support::app::{Builder, TestApp, ask};
+use super::app;
+use crate::support::app::{Builder, ask};
 use crate::support::real_cli::real_cli;
 
 const A_SECOND: Duration = Duration::from_secs(1);
-
-async fn app() -> Option<TestApp> {
-    let cli = real_cli()?;
-    Some(Builder::new(&cli).await.start().await)
-}
 
 #[tokio::test]
 async fn leaving_a_stream_reaches_the_upstream_within_a_second() {

@@ -11,6 +11,7 @@ use couplet::turn::{Media, Message, Parameters, Turn, UserBlock};
 use image::{GenericImageView, ImageFormat};
 use serde_json::{Value, json};
 
+use super::app;
 use crate::support::app::{Builder, TestApp};
 use crate::support::media::{
     ask_parts, bytes_of, data_url, file, file_part, flat, gif, image_block, image_part, noise, pdf, png,
@@ -18,26 +19,13 @@ use crate::support::media::{
 };
 use crate::support::outside::{HOST_NAME, Outside};
 use crate::support::real_cli::real_cli;
-use crate::support::received::without_breakpoints;
-
-async fn app() -> Option<TestApp> {
-    let cli = real_cli()?;
-    Some(Builder::new(&cli).await.start().await)
-}
-
-/// The turns as the upstream received them, without the CLI's cache breakpoints.
-fn received(app: &TestApp) -> Vec<Value> {
-    let request = app.upstream.log().last().expect("a request");
-    let mut turns: Vec<Value> = request.asked().turns().cloned().collect();
-    turns.iter_mut().for_each(without_breakpoints);
-    turns
-}
+use crate::support::received::turns;
 
 /// The blocks of the question as the upstream received them.
 async fn question(app: &TestApp, parts: &[Value]) -> Vec<Value> {
     let (status, answer) = app.answer(&ask_parts(parts)).await;
     assert_eq!(status, 200, "{answer}");
-    let turns = received(app);
+    let turns = turns(app);
     assert_eq!(turns.len(), 1);
     turns[0]["content"].as_array().expect("blocks").clone()
 }
@@ -145,7 +133,7 @@ async fn the_cli_changes_what_is_beyond_its_limits() {
         };
         let mut answer = claude.answer(Tenant::anyone(), turn);
         while !matches!(answer.next().await.expect("an answer"), AnswerEvent::Ended(_)) {}
-        let shown = received(&app);
+        let shown = turns(&app);
         let untouched = shown
             .iter()
             .flat_map(|turn| turn["content"].as_array().expect("blocks"))
@@ -222,7 +210,7 @@ async fn history_and_tool_messages_hold_images_and_files() {
     let text_file = json!({"type": "document", "title": "a.txt",
         "source": {"type": "text", "media_type": "text/plain", "data": "abc"}});
     assert_eq!(
-        received(&app),
+        turns(&app),
         [
             json!({"role": "user", "content": [image_block("image/png", &one), text_part("what?"), text_file]}),
             json!({"role": "assistant", "content": [text_part("let me see"), call("call_1"), call("call_2")]}),

@@ -11,11 +11,21 @@ pub fn conversation(app: &TestApp) -> Vec<Value> {
     conversation_of(&app.upstream.log().last().expect("a request"))
 }
 
-/// The turns of a request, in that form.
-pub fn conversation_of(request: &Received) -> Vec<Value> {
+/// The turns of the last request as they were written, without breakpoints.
+pub fn turns(app: &TestApp) -> Vec<Value> {
+    turns_of(&app.upstream.log().last().expect("a request"))
+}
+
+fn turns_of(request: &Received) -> Vec<Value> {
     let mut turns: Vec<Value> = request.asked().turns().cloned().collect();
+    turns.iter_mut().for_each(without_breakpoints);
+    turns
+}
+
+/// The turns of a request, in the form of [`conversation`].
+pub fn conversation_of(request: &Received) -> Vec<Value> {
+    let mut turns = turns_of(request);
     for turn in &mut turns {
-        without_breakpoints(turn);
         if let Some([block]) = turn["content"].as_array().map(Vec::as_slice)
             && block["type"] == "text"
         {
