@@ -1,6 +1,6 @@
 //! What Couplet adds to the CLI: time to the first delta through Couplet and of the bare CLI.
 //!
-//!     CLAUDE_CLI_PATH=/path/to/claude cargo bench --bench first_delta [-- RUNS]
+//!     CLAUDE_CLI_PATH=/path/to/claude cargo bench --bench end_to_end [-- RUNS]
 //!
 //! Three cases: a process that is started for the question, the next turn of a living process, and a parked process
 //! whose call is answered. Both sides get the same switches, environment and frames ([`bare_cli`] is the baseline), and
