@@ -123,12 +123,18 @@ impl Demand {
         let score = seen.score;
         let better = self.profiles.values().filter(|other| other.score(now) > score).count();
         let is_known = seen_whole(self.profiles.get(&key)).is_some_and(|whole| whole.model == turn.model);
-        if better < KEPT_WHOLE && !is_known {
-            if let Some(whole) = Profile::within(LONGEST, key, turn) {
-                self.profiles.entry(key).and_modify(|seen| seen.whole = Some(Arc::new(whole)));
-            }
-            self.drop_the_least(now);
+        if better < KEPT_WHOLE
+            && !is_known
+            && let Some(whole) = Profile::within(LONGEST, key, turn)
+        {
+            self.profiles.entry(key).and_modify(|seen| seen.whole = Some(Arc::new(whole)));
         }
+        self.drop_the_least(now);
+    }
+
+    /// No process could be set up for that profile: none is to wait for it until it is asked for again.
+    pub fn give_up(&mut self, key: ProfileKey) {
+        self.profiles.entry(key).and_modify(|seen| seen.whole = None);
     }
 
     /// Keeps no more profiles than there is a use for.

@@ -84,6 +84,30 @@ async fn a_burst_raises_the_number_up_to_the_cap_and_is_forgotten_step_by_step()
 }
 
 #[tokio::test(start_paused = true)]
+async fn prompts_that_are_all_different_are_forgotten_beside_those_that_are_asked_for_more() {
+    let now = Instant::now();
+    let mut demand = demand(now);
+    for popular in 0..2 * KEPT_WHOLE {
+        ask(&mut demand, now, &format!("popular {}", popular % KEPT_WHOLE));
+    }
+    for number in 0..1000 {
+        ask(&mut demand, now, &format!("once {number}"));
+    }
+    assert!(demand.profiles.len() <= COUNTED, "{} are counted", demand.profiles.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_set_up_gives_its_place_to_others_until_it_is_asked_for_again() {
+    let now = Instant::now();
+    let mut demand = demand(now);
+    ask(&mut demand, now, "a");
+    demand.give_up(key("a"));
+    assert_eq!(shown(&demand.plan(now)), (3, vec![]));
+    ask(&mut demand, now, "a");
+    assert_eq!(shown(&demand.plan(now)), (1, vec![("a".to_owned(), 2)]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_comes_slowly_is_no_burst() {
     let now = Instant::now();
     let mut demand = demand(now);
