@@ -4,7 +4,7 @@
 //! than there is. A share is what a process is expected to take, and later what it was seen to take.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -23,6 +23,10 @@ struct Account {
     typical: u64,
     used: AtomicU64,
     freed: Notify,
+    /// How many wait for room.
+    waiting: AtomicUsize,
+    /// Processes that were told to end for them, and have not.
+    ending: AtomicUsize,
 }
 
 /// A process's part of the budget, given back when it is dropped.
@@ -37,7 +41,8 @@ impl Budget {
     #[must_use]
     pub fn new(limit: u64, typical: u64) -> Self {
         let (used, freed) = (AtomicU64::new(0), Notify::new());
-        Self(Arc::new(Account { limit, typical: typical.max(1), used, freed }))
+        let (waiting, ending) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self(Arc::new(Account { limit, typical: typical.max(1), used, freed, waiting, ending }))
     }
 
     /// Without a limit.
@@ -83,11 +88,12 @@ impl Budget {
     }
 
     /// The share of one more process, as soon as there is room. `make_room` ends a process that is needed less, if there is
-    /// one; `None` where no room was found within `patience`.
+    /// one. No more end at a time than there are that wait, or each that ends would cost the others one more. `None` where no room was found within `patience`.
     pub async fn reserve(&self, patience: Duration, make_room: impl Fn() -> bool) -> Option<Share> {
         /// How long a process that was told to end may take for it, before one more is told to.
         const ENDING: Duration = Duration::from_secs(2);
         let deadline = Instant::now() + patience;
+        let waiting = Waiting::begin(&self.0.waiting);
         loop {
             // Before the look, so that nothing that is freed after it is missed.
             let mut freed = std::pin::pin!(self.0.freed.notified());
@@ -95,12 +101,52 @@ impl Budget {
             if let Some(share) = self.try_reserve() {
                 return Some(share);
             }
-            let is_ending = make_room();
+            let is_ending = self.0.ending.load(Ordering::Acquire) >= waiting.number() || {
+                let was_told = make_room();
+                if was_told {
+                    self.0.ending.fetch_add(1, Ordering::AcqRel);
+                }
+                was_told
+            };
             let until = if is_ending { deadline.min(Instant::now() + ENDING) } else { deadline };
-            if timeout_at(until, freed).await.is_err() && Instant::now() >= deadline {
-                return None;
+            if timeout_at(until, freed).await.is_err() {
+                if Instant::now() >= deadline {
+                    return None;
+                }
+                // One that was told to does not end, or was counted in error.
+                self.0.note_ended();
             }
         }
+    }
+}
+
+impl Account {
+    /// A process has ended, perhaps one that was told to.
+    fn note_ended(&self) {
+        let one_less = |ending: usize| ending.checked_sub(1);
+        // There may have been none.
+        let _ = self.ending.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less);
+    }
+}
+
+/// One that waits for room, counted as long as it lives.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(count)
+    }
+
+    /// How many wait, this one included.
+    fn number(&self) -> usize {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -121,6 +167,7 @@ impl Share {
 impl Drop for Share {
     fn drop(&mut self) {
         self.budget.0.used.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.budget.0.note_ended();
         self.budget.0.freed.notify_waiters();
     }
 }
@@ -177,6 +224,41 @@ mod tests {
         let begun = Instant::now();
         let share = budget.reserve(Duration::from_secs(30), end_it).await;
         assert_eq!((share.is_some(), begun.elapsed()), (true, Duration::from_millis(50)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_are_ended_than_are_waited_for() {
+        let budget = Budget::new(1000, 100);
+        let idle: Vec<_> = std::iter::from_fn(|| budget.try_reserve()).collect();
+        let idle = std::sync::Mutex::new(idle);
+        let end_one = || {
+            let mut idle = idle.lock().unwrap();
+            let (share, ended_before) = (idle.pop(), 10 - idle.len() as u64);
+            let is_there = share.is_some();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(10 * ended_before)).await;
+                drop(share);
+            });
+            is_there
+        };
+        let herd = (0..4).map(|_| budget.reserve(Duration::from_secs(30), end_one));
+        let shares = futures_util::future::join_all(herd).await;
+        assert!(shares.iter().all(Option::is_some));
+        assert_eq!(idle.lock().unwrap().len(), 6, "four of ten were needed");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_was_told_to_end_and_does_not_is_not_waited_for_for_ever() {
+        let budget = Budget::new(200, 100);
+        let stubborn = budget.try_reserve();
+        let idle = std::sync::Mutex::new(vec![budget.try_reserve()]);
+        let told = std::sync::atomic::AtomicUsize::new(0);
+        let tell = || match told.fetch_add(1, Ordering::AcqRel) {
+            0 => true,
+            _ => idle.lock().unwrap().pop().is_some(),
+        };
+        assert!(budget.reserve(Duration::from_secs(30), tell).await.is_some());
+        drop(stubborn);
     }
 
     #[tokio::test(start_paused = true)]
