@@ -63,6 +63,7 @@ use failure::TurnFailure;
 use frame_in::ControlRequest;
 use kept::{KeepLimits, Kept, KeptCount};
 use prompt_cache::{CacheTtl, HistoryMarks};
+use session::Session;
 use sink::{OriginCell, Sink};
 use supply::{ProcessSettings, ProcessSupply};
 use warm::{Warm, WarmCount, WarmLimits, WarmProcesses};
@@ -353,17 +354,26 @@ impl Inner {
         let deadline = Instant::now() + self.deadlines.first_frame;
         let late = || TurnFailure::FirstFrameTimeout { seconds: self.deadlines.first_frame.as_secs() };
         let taken = timeout_at(deadline, self.warm.take_new(self.patience)).await.map_err(|_| late())?;
-        let Warm { mut session, .. } = taken?;
-        session.offer_ahead(&[]);
-        let servers = session.tools().names();
-        session.queue_control(ControlRequest::Initialize { system_prompt: "", servers })?;
-        session.flush().await?;
-        let listed = session.settle(|body| self.catalog.learn_models(body));
-        timeout_at(deadline, listed).await.map_err(|_| late())??;
+        let Warm { mut session, starting, .. } = taken?;
+        let listed = timeout_at(deadline, self.ask_for_models(&mut session)).await;
+        drop(starting);
+        if let Err(failure) = listed.map_err(|_| late()).flatten() {
+            self.supply.kill(session).await;
+            return Err(failure);
+        }
         if let Err(session) = self.warm.adopt(session).await {
             self.supply.end(*session).await;
         }
         Ok(())
+    }
+
+    /// Sets a process up with nothing; its answer tells of the models.
+    async fn ask_for_models(&self, session: &mut Session) -> Result<(), TurnFailure> {
+        session.offer_ahead(&[]);
+        let servers = session.tools().names();
+        session.queue_control(ControlRequest::Initialize { system_prompt: "", servers })?;
+        session.flush().await?;
+        session.settle(|body| self.catalog.learn_models(body)).await
     }
 
     fn remember_limit(&self, failure: &TurnFailure) {
