@@ -45,6 +45,11 @@ impl<T> Claimed<T> {
 }
 
 impl<T> Claimant<T> {
+    /// Ready when nobody waits any more.
+    pub async fn left(&mut self) {
+        self.0.closed().await;
+    }
+
     /// Hands it over.
     ///
     /// # Errors

@@ -94,6 +94,8 @@ fn take_turn(player: &mut Player, path: &Path, turn: &Value) -> io::Result<()> {
     let texts = texts_of(turn);
     let asked = texts.concat();
     if turn["type"] == "user" && turn["shouldQuery"] != false && asked.trim().is_empty() {
+        let first = player.script.at_blank.clone();
+        player.play(&first)?;
         write_frame(
             &json!({"type": "system", "subtype": "init", "session_id": "s", "tools": player.holds.tools}),
         )?;

@@ -15,6 +15,8 @@ pub const SCHEME: &str = "http://script.invalid";
 pub struct Script {
     /// Before anything is read.
     pub at_start: Vec<Step>,
+    /// Before a blank question is answered.
+    pub at_blank: Vec<Step>,
     /// What becomes of control requests, by their subtype. Those that are not here succeed.
     pub controls: BTreeMap<String, OnControl>,
     /// Whether an interrupt is neither answered nor followed.

@@ -2,11 +2,13 @@
 //!
 //! - `pool`: how many wait, for what, and how long
 //! - `budget`: the memory of all processes together, and the queue in front of them
+//! - `sick`: processes that come to nothing before anybody has asked them anything
 //!
 //! What the model sees of it is in `real_cli::warm`.
 
 mod budget;
 mod pool;
+mod sick;
 
 use std::time::Duration;
 

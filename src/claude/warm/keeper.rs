@@ -39,6 +39,10 @@ pub(super) struct Failures {
 
 impl Failures {
     fn note(&mut self, now: Instant) {
+        if self.must_wait(now) {
+            // It was started together with one that came to nothing already.
+            return;
+        }
         let wait = FIRST_WAIT.saturating_mul(1 << self.number.min(6)).min(LONGEST_WAIT);
         self.number += 1;
         self.not_before = Some(now + wait);
@@ -56,7 +60,10 @@ impl WarmProcesses {
         if inner.limits.max == 0 {
             return;
         }
-        let Some(can_prepare) = self.when_installed().await else { return };
+        let can_prepare = tokio::select! {
+            can_prepare = self.when_installed() => can_prepare,
+            () = inner.drain.cancelled() => return,
+        };
         inner.lock().demand.allow_prepared(can_prepare);
         loop {
             let mut urgent = inner.urgent.subscribe();
@@ -75,18 +82,14 @@ impl WarmProcesses {
         inner.lock().entries.clear();
     }
 
-    /// Whether the installed CLI can be set up ahead, once there is one; `None` when the server drains.
-    async fn when_installed(&self) -> Option<bool> {
-        let inner = &self.inner;
+    /// Whether the installed CLI can be set up ahead, once there is one.
+    async fn when_installed(&self) -> bool {
         loop {
             // The failure is told where somebody asks for a process.
-            if let Ok(installed) = inner.supply.installed().await {
-                return Some(installed.can_be_prepared());
+            if let Ok(installed) = self.inner.supply.installed().await {
+                return installed.can_be_prepared();
             }
-            tokio::select! {
-                () = inner.drain.cancelled() => return None,
-                () = tokio::time::sleep(LOOK) => {}
-            }
+            tokio::time::sleep(LOOK).await;
         }
     }
 
@@ -180,7 +183,7 @@ impl State {
         self.failures.note(now);
     }
 
-    /// A process waits.
+    /// A process was taken, or has waited for long.
     pub(super) fn note_success(&mut self) {
         self.failures = Failures::default();
     }

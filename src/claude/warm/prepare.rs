@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::profile::{Prepared, Profile};
-use super::{Inner, Phase, Warm};
+use super::{HANDED_OVER, Inner, Phase, Warm};
 use crate::claude::budget::Share;
 use crate::claude::failure::TurnFailure;
 use crate::claude::frame_in::{self, ControlRequest, FrameIn};
@@ -47,15 +47,15 @@ pub(super) async fn start(
     let end = match allowed(&inner, &mut claimed, for_floor).await {
         Some((starting, share)) => match inner.supply.start(share).await {
             Ok(session) => {
-                let waiting =
-                    Waiting { inner: &inner, id, session, profile, claimed, starting: Some(starting) };
+                let (profile, starting) = (profile.clone(), Some(starting));
+                let waiting = Waiting { inner: &inner, id, session, profile, claimed, starting };
                 waiting.run(true).await
             }
             Err(failure) => End::Failed(failure),
         },
         None => End::Unneeded,
     };
-    inner.finish(id, end, begun);
+    inner.finish(id, profile.as_deref(), end, begun);
 }
 
 /// Lets a process wait that is set up for the profile already.
@@ -70,7 +70,7 @@ pub(super) async fn adopt(
     let profile = Some(profile);
     let waiting = Waiting { inner: &inner, id, session, profile, claimed, starting: None };
     let end = waiting.run(false).await;
-    inner.finish(id, end, begun);
+    inner.finish(id, None, end, begun);
 }
 
 /// Memory for a process, and a place among those that are being started; `None` where it is not needed any more, or cannot
@@ -129,9 +129,15 @@ impl Waiting<'_> {
 
     /// Sets the process up and warms it up. Ends early with who claims it meanwhile, or with `None` inside when nobody will.
     async fn make_ready(&mut self, is_new: bool) -> Result<Option<Option<Claimant<Warm>>>, TurnFailure> {
+        let inner = self.inner;
         if is_new {
-            self.set_up().await?;
-            self.inner.has_come(self.id, Phase::Starting);
+            // The CLI may not read, and a profile is more than a pipe holds.
+            tokio::select! {
+                biased;
+                is_set_up = self.set_up() => is_set_up?,
+                () = inner.drain.cancelled() => return Ok(Some(None)),
+            }
+            inner.has_come(self.id, Phase::Starting);
             while !self.session.is_settled() {
                 let heard = tokio::select! {
                     biased;
@@ -149,10 +155,24 @@ impl Waiting<'_> {
         // itself and forgets, is the first instead.
         self.session.queue(&FrameIn::blank_question())?;
         self.session.flush().await?;
+        let asked = Instant::now();
+        let mut claimant = None;
         loop {
-            // Whoever claims it waits for the end of that turn.
-            match self.session.hear(|_| {}).await? {
-                Heard::Result => return Ok(None),
+            let heard = tokio::select! {
+                biased;
+                heard = self.session.hear(|_| {}) => heard?,
+                // Whoever claims it waits for the end of that turn.
+                came = self.claimed.claimant(), if claimant.is_none() => match came {
+                    None => return Ok(Some(None)),
+                    came => { claimant = came; continue }
+                },
+                () = left(&mut claimant) => {
+                    return if asked.elapsed() < HANDED_OVER { Ok(Some(None)) } else { Err(unanswered()) };
+                }
+                () = inner.drain.cancelled() => return Ok(Some(None)),
+            };
+            match heard {
+                Heard::Result => return Ok(claimant.map(Some)),
                 heard => self.answer(heard).await?,
             }
         }
@@ -181,6 +201,10 @@ impl Waiting<'_> {
     }
 
     async fn hand_over(self, claimant: Claimant<Warm>) -> End {
+        if self.starting.is_none() {
+            // It was of use.
+            self.inner.lock().note_success();
+        }
         let prepared = match &self.profile {
             None => Prepared::Not,
             Some(profile) => Prepared::For { model: profile.model.clone(), has_tools: true },
@@ -205,13 +229,22 @@ impl Waiting<'_> {
     }
 }
 
+/// Ready when the claimant, if there is one, has left.
+async fn left(claimant: &mut Option<Claimant<Warm>>) {
+    match claimant {
+        Some(claimant) => claimant.left().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn unanswered() -> TurnFailure {
+    TurnFailure::Protocol("a blank question is not answered".to_owned())
+}
+
 impl Inner {
     /// The process has got so far.
     fn has_come(&self, id: u64, phase: Phase) {
         let mut state = self.lock();
-        if phase == Phase::Ready {
-            state.note_success();
-        }
         if let Some(entry) = state.entries.iter_mut().find(|entry| entry.id == id) {
             (entry.phase, entry.since) = (phase, Instant::now());
         }
@@ -233,17 +266,25 @@ impl Inner {
         }
     }
 
-    fn finish(&self, id: u64, end: End, begun: Instant) {
+    fn finish(&self, id: u64, profile: Option<&Profile>, end: End, begun: Instant) {
         let end = self.forget(id, end);
         let now = Instant::now();
+        let was_short = now - begun < SOON.min(self.limits.max_age);
         match end {
             End::Failed(failure) => {
                 tracing::warn!(%failure, "a process of the Claude Code CLI that was to wait did not start");
-                self.lock().note_failure(now);
+                let mut state = self.lock();
+                state.note_failure(now);
+                // Others would have to wait for it for ever.
+                if let Some(profile) = profile {
+                    state.demand.give_up(profile.key);
+                }
             }
             // Not at once again.
-            End::Lost if now - begun < SOON && !self.drain.is_cancelled() => self.lock().note_failure(now),
-            End::Taken | End::Unneeded | End::Lost => {}
+            End::Lost if was_short && !self.drain.is_cancelled() => self.lock().note_failure(now),
+            // That it waits says nothing yet: it may end as soon as it does.
+            End::Lost => self.lock().note_success(),
+            End::Taken | End::Unneeded => {}
         }
         self.changed.notify_one();
     }
