@@ -42,6 +42,16 @@ impl Couplet {
         couplet
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where it listens, on loopback.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// A client with a conversation of its own.
     pub fn client(&self, tools: &Value) -> Client {
         let connection = TcpStream::connect(("127.0.0.1", self.port)).unwrap();

@@ -16,6 +16,9 @@
 
 mod bare_cli;
 mod couplet;
+mod frame_source;
+mod pipe_copy;
+mod relay;
 mod statistics;
 
 use std::path::PathBuf;
@@ -34,6 +37,9 @@ const TOKEN: &str = "sk-ant-oat01-benchmark";
 const CALL: &str = r#"[[tool weather {"city":"Paris"}]]"#;
 
 fn main() {
+    if frame_source::run() || pipe_copy::run() || relay::run() {
+        return;
+    }
     let runs = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(30);
     let cli: PathBuf = std::env::var_os("CLAUDE_CLI_PATH").expect("CLAUDE_CLI_PATH names the CLI").into();
     let runtime = tokio::runtime::Runtime::new().unwrap();
