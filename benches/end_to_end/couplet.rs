@@ -20,6 +20,11 @@ pub struct Couplet {
 impl Couplet {
     /// Starts it; at most so many processes wait with a conversation.
     pub fn start(cli: &Path, state: &Path, base_url: &str, kept: usize) -> Self {
+        Self::start_with(cli, state, base_url, kept, &[])
+    }
+
+    /// Starts it with further settings.
+    pub fn start_with(cli: &Path, state: &Path, base_url: &str, kept: usize, more: &[(&str, &str)]) -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
@@ -33,6 +38,7 @@ impl Couplet {
             .env("COUPLET_STATE_DIR", state.join(format!("couplet-{kept}")))
             .env("COUPLET_MAX_KEPT", kept.to_string())
             .env("COUPLET_LOG", "warn")
+            .envs(more.iter().copied())
             .spawn()
             .unwrap();
         let couplet = Self { child, port };

@@ -38,7 +38,8 @@ fn speak() {
         // A reader that has gone is none of its business.
         let _ = match frame["type"].as_str() {
             Some("control_request") => {
-                let models = json!([{"value": "default", "resolvedModel": super::MODEL, "displayName": "Default"}]);
+                let models =
+                    json!([{"value": "default", "resolvedModel": super::MODEL, "displayName": "Default"}]);
                 let response = json!({"subtype": "success", "request_id": frame["request_id"],
                     "response": {"models": models}});
                 writeln!(stdout, "{}", json!({"type": "control_response", "response": response}))
@@ -61,7 +62,9 @@ fn answer(stdout: &mut impl Write, question: &Value) -> std::io::Result<()> {
     let first = [
         format!("{init}\n"),
         event(&json!({"type": "message_start", "message": message})),
-        event(&json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}})),
+        event(
+            &json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+        ),
         delta(0),
     ];
     stdout.write_all(first.concat().as_bytes())?;
@@ -82,7 +85,10 @@ fn answer(stdout: &mut impl Write, question: &Value) -> std::io::Result<()> {
     let result = json!({"type": "result", "subtype": "success", "is_error": false, "result": whole,
         "stop_reason": "end_turn", "usage": usage, "modelUsage": {}, "session_id": ID});
     let last = [
-        format!("{}\n", json!({"type": "assistant", "message": message, "parent_tool_use_id": null, "session_id": ID})),
+        format!(
+            "{}\n",
+            json!({"type": "assistant", "message": message, "parent_tool_use_id": null, "session_id": ID})
+        ),
         event(&json!({"type": "content_block_stop", "index": 0})),
         event(&json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage})),
         event(&json!({"type": "message_stop"})),

@@ -17,6 +17,7 @@
 mod bare_cli;
 mod couplet;
 mod frame_source;
+mod memory;
 mod pipe_copy;
 mod relay;
 mod statistics;
@@ -37,7 +38,7 @@ const TOKEN: &str = "sk-ant-oat01-benchmark";
 const CALL: &str = r#"[[tool weather {"city":"Paris"}]]"#;
 
 fn main() {
-    if frame_source::run() || pipe_copy::run() || relay::run() {
+    if frame_source::run() || pipe_copy::run() || relay::run() || memory::run() {
         return;
     }
     let runs = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(30);

@@ -5,6 +5,7 @@
 //! Both read the same frames ([`super::frame_source`]) and serve the same client. CPU is that of their own process, without
 //! its children, from the first delta to the end of the stream: the start of a process is not in it. One stream in a
 //! burst, and some streams whose deltas trickle.
+#![expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -53,9 +54,8 @@ pub fn run() -> bool {
 }
 
 fn compare(load: &Load, runs: usize, couplet: &Couplet, copy: &PipeCopy) {
-    let measured = (0..=runs).map(|_| {
-        (measure(load, couplet.port(), couplet.id()), measure(load, copy.port, copy.id()))
-    });
+    let measured = (0..=runs)
+        .map(|_| (measure(load, couplet.port(), couplet.id()), measure(load, copy.port, copy.id())));
     // The first run fills caches and does not count.
     let (through, least): (Vec<Run>, Vec<Run>) = measured.skip(1).unzip();
     println!("{}: {} streams of {} deltas", load.name, load.streams, load.deltas);
@@ -94,7 +94,7 @@ fn measure(load: &Load, port: u16, process: u32) -> Run {
             let mut stream = Stream::ask(port, load);
             let first = stream.until_first_delta();
             begun.wait();
-            (stream.to_the_end(first), Instant::now())
+            (stream.until_the_end(first), Instant::now())
         };
         let streams: Vec<_> = (0..load.streams).map(|_| scope.spawn(stream)).collect();
         begun.wait();
@@ -183,7 +183,7 @@ impl Stream {
         seen
     }
 
-    fn to_the_end(mut self, mut seen: Seen) -> Seen {
+    fn until_the_end(mut self, mut seen: Seen) -> Seen {
         loop {
             let piece = self.piece();
             if piece.is_empty() {

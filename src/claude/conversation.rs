@@ -228,19 +228,15 @@ impl Conversation {
                 Ok(buffered) => buffered,
                 Err(failure) => return (Afterwards::Kill, Err(failure.into())),
             };
-            let frame = match buffered {
-                Some(frame) => frame,
-                None => {
-                    let deadline = *deadline.get_or_insert_with(|| Instant::now() + deadlines.idle);
-                    match self.next_until(deadline, sink).await {
-                        Ok(Some(frame)) => frame,
-                        Ok(None) => {
-                            let failure = deadlines.passed(answering);
-                            return (Afterwards::Kill, Err(failure.into()));
-                        }
-                        Err(Stop::Gone) => return (Afterwards::Busy, Err(Stop::Gone)),
-                        Err(failed) => return (Afterwards::Kill, Err(failed)),
-                    }
+            let frame = if let Some(frame) = buffered {
+                frame
+            } else {
+                let deadline = *deadline.get_or_insert_with(|| Instant::now() + deadlines.idle);
+                match self.next_until(deadline, sink).await {
+                    Ok(Some(frame)) => frame,
+                    Ok(None) => return (Afterwards::Kill, Err(deadlines.passed(answering).into())),
+                    Err(Stop::Gone) => return (Afterwards::Busy, Err(Stop::Gone)),
+                    Err(failed) => return (Afterwards::Kill, Err(failed)),
                 }
             };
             match &frame {

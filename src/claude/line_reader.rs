@@ -198,7 +198,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_buffer_grows_with_bursts_and_long_lines_and_gives_back_what_they_took() {
-        let long = [&[b'x'; 300_000][..], b"\n"].concat();
+        let long = ["x".repeat(300_000), "\n".to_owned()].concat().into_bytes();
         let bytes = [b"short\n".repeat(20_000), long, b"last\n".to_vec()].concat();
         let mut reader = LineReader::new(InPieces { bytes: &bytes, size: usize::MAX });
         let mut capacities = Vec::new();

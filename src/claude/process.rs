@@ -174,14 +174,7 @@ impl CliProcess {
         let drain: ChildStderr = child.stderr.take().ok_or_else(missing)?;
         // Ends by itself when the process group is gone.
         tokio::spawn(keep_tail(drain, Arc::clone(&stderr)));
-        Ok(Self {
-            group,
-            stdin: child.stdin.take(),
-            stdout: LineReader::new(stdout),
-            stderr,
-            deaths,
-            child,
-        })
+        Ok(Self { group, stdin: child.stdin.take(), stdout: LineReader::new(stdout), stderr, deaths, child })
     }
 
     /// The CLI's process id, which is its group's too.

@@ -62,7 +62,8 @@ impl PieceForm {
         let json = serde_json::to_string(empty).ok()?;
         // It is the field: within a string the quotes would be escaped.
         let text = json.find(&format!("{field}\"\""))? + field.len();
-        Some(Self { kind, before: json[..text].as_bytes().into(), after: json[text + 2..].as_bytes().into() })
+        let (before, after) = json.as_bytes().split_at(text);
+        Some(Self { kind, before: before.into(), after: after[2..].into() })
     }
 
     /// Which pieces have this form.

@@ -86,7 +86,7 @@ fn tool(listed: &Value) -> Tool {
 fn events(bytes: &[u8], tools: &[Tool], piece: usize) -> Vec<Result<AnswerEvent, TurnFailure>> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(async {
-        let pieces = bytes.chunks(piece).map(|piece| Ok::<_, std::io::Error>(piece));
+        let pieces = bytes.chunks(piece).map(Ok::<_, std::io::Error>);
         let mut lines = LineReader::new(StreamReader::new(futures_util::stream::iter(pieces)));
         let mut reader = AnswerReader::new(tools);
         let mut events = Vec::new();
