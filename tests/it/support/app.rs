@@ -10,6 +10,7 @@ use couplet::claude::conversation::Deadlines;
 use couplet::claude::credential::Credential;
 use couplet::claude::kept::KeepLimits;
 use couplet::claude::supply::ProcessSettings;
+use couplet::claude::warm::WarmLimits;
 use couplet::config::Config;
 use couplet::http::HttpSettings;
 use couplet::http::keys::ApiKeys;
@@ -62,6 +63,7 @@ impl Builder {
                     state_dir: state.path().join("state"),
                     base_url: Some(upstream.base_url()),
                     passed_through: passed_through.into_iter().collect(),
+                    version: None,
                 },
                 deadlines: Deadlines {
                     first_frame: Duration::from_secs(30),
@@ -74,8 +76,15 @@ impl Builder {
                     live: Duration::from_secs(60),
                     parked: Duration::from_secs(60),
                     processes: 16,
-                    memory: u64::MAX,
                 },
+                queue_timeout: Duration::from_secs(30),
+                warm: WarmLimits {
+                    min: 0,
+                    max: 0,
+                    idle: Duration::from_secs(60),
+                    max_age: Duration::from_secs(60),
+                },
+                memory_budget: u64::MAX,
             },
             http: HttpSettings::default(),
             media: MediaSettings::default(),
@@ -129,6 +138,12 @@ impl TestApp {
     /// Sends a chat completion request, and waits for the headers.
     pub async fn chat(&self, body: &Value) -> reqwest::Response {
         self.post("/v1/chat/completions").json(body).send().await.expect("an answer")
+    }
+
+    /// The same as a task of its own.
+    pub fn chat_later(&self, body: &Value) -> impl Future<Output = reqwest::Response> + Send + 'static {
+        let request = self.post("/v1/chat/completions").json(body);
+        async move { request.send().await.expect("an answer") }
     }
 
     /// An answer that is not streamed: its status and body.
