@@ -14,6 +14,7 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends make \
     && rm -rf /var/lib/apt/lists/*
 COPY Cargo.toml Cargo.lock ./
+COPY .cargo .cargo
 # The dependencies first, with an empty program: a layer that stays until they change. Tests, examples and benchmarks
 # are not in the context, so they leave the manifest too.
 RUN awk '/^\[/ { skip = /^\[\[(test|example|bench)\]\]/ } !skip' Cargo.toml > less \
