@@ -8,7 +8,7 @@ use super::Bench;
 use super::couplet::Couplet;
 use super::processes::children_of;
 use super::prompt::Prompt;
-use super::report::{Bar, Section, Table, met};
+use super::report::{Bar, Section, Table, verdict};
 use super::wave::{COLUMNS, Waves};
 
 /// Questions at once.
@@ -45,11 +45,11 @@ pub fn measure(bench: &Bench) -> Vec<Section> {
         .compare("first text", &alone.first_text, &through.first_text, Bar::Ratio(0.6))
         .compare("until all were answered", &alone.all, &through.all, Bar::None);
     let failed = through.errors.len();
-    let bounds = Table::new(&["Couplet", "seen", "bar", ""])
-        .row("errors", [failed.to_string(), "0".to_owned(), met(failed == 0).to_owned()])
+    let bounds = Table::new(&["Couplet", "seen", "bar"])
+        .row("errors", [failed.to_string(), verdict("0", failed == 0)])
         .row(
             "most processes at any time",
-            [most.to_string(), format!("≤ {}", BUDGET.1), met(most <= BUDGET.1).to_owned()],
+            [most.to_string(), verdict(&format!("≤ {}", BUDGET.1), most <= BUDGET.1)],
         );
     vec![Section {
         title: "A herd",

@@ -41,7 +41,7 @@ impl Table {
 
     /// Of cases that [`Table::compare`] adds.
     pub fn of_comparisons(what: &'static str) -> Self {
-        Self::new(&[what, "CLI alone, ms", "Couplet, ms", "ratio (95 %)", "difference, ms (95 %)", "bar", ""])
+        Self::new(&[what, "CLI alone, ms", "Couplet, ms", "ratio (95 %)", "difference, ms (95 %)", "bar"])
     }
 
     /// A row.
@@ -54,17 +54,17 @@ impl Table {
     pub fn compare(self, case: &str, bare: &Samples, couplet: &Samples, bar: Bar) -> Self {
         let ratio = Estimate::of(couplet, bare, |couplet, bare| couplet / bare);
         let difference = Estimate::of(couplet, bare, |couplet, bare| couplet - bare);
-        let (bar, verdict) = match bar {
-            Bar::Ratio(most) => (format!("≤ {most} ×"), met(ratio.value <= most)),
-            Bar::More(most) => (format!("≤ +{most} ms"), met(difference.value <= most)),
-            Bar::None => (String::new(), ""),
+        let bar = match bar {
+            Bar::Ratio(most) => verdict(&format!("≤ {most} ×"), ratio.value <= most),
+            Bar::More(most) => verdict(&format!("≤ +{most} ms"), difference.value <= most),
+            Bar::None => String::new(),
         };
         let Estimate { value, low, high } = difference;
         let difference = format!("{} ({} … {})", signed(value), signed(low), signed(high));
         let Estimate { value, low, high } = ratio;
         let ratio = format!("{value:.3} ({low:.3} … {high:.3})");
         let medians = [milliseconds(bare.median()), milliseconds(couplet.median())];
-        self.row(case, medians.into_iter().chain([ratio, difference, bar, verdict.to_owned()]))
+        self.row(case, medians.into_iter().chain([ratio, difference, bar]))
     }
 }
 
@@ -77,9 +77,9 @@ fn signed(time: f64) -> String {
     if time.abs() < 100.0 { format!("{time:+.1}") } else { format!("{time:+.0}") }
 }
 
-/// Whether a bar is met, in a word.
-pub fn met(is_met: bool) -> &'static str {
-    if is_met { "met" } else { "**missed**" }
+/// A bar, and whether it is met.
+pub fn verdict(bar: &str, is_met: bool) -> String {
+    format!("{bar}: {}", if is_met { "met" } else { "**missed**" })
 }
 
 impl fmt::Display for Section {

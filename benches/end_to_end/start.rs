@@ -2,7 +2,7 @@
 
 use super::Bench;
 use super::couplet::Couplet;
-use super::report::{Section, Table, met, milliseconds};
+use super::report::{Section, Table, milliseconds, verdict};
 use super::statistics::Samples;
 
 /// Milliseconds.
@@ -20,9 +20,9 @@ pub fn measure(bench: &Bench) -> Vec<Section> {
     }
     eprintln!();
     let [median, p95, most] = [times.median(), times.p95(), times.most()].map(milliseconds);
-    let table = Table::new(&["", "median, ms", "p95, ms", "most, ms", "bar", ""]).row(
+    let table = Table::new(&["", "median, ms", "p95, ms", "most, ms", "bar"]).row(
         "until `GET /health` answers 200",
-        [median, p95, most, format!("≤ {BAR} ms"), met(times.median() <= BAR).to_owned()],
+        [median, p95, most, verdict(&format!("≤ {BAR} ms"), times.median() <= BAR)],
     );
     vec![Section {
         title: "The server's start",
