@@ -51,6 +51,7 @@ pub async fn run(
     if config.list_models_at_start {
         claude.list_models_soon();
     }
+    claude.keep_warm();
     let stop = CancellationToken::new();
     let server = http::server::serve(listener, router, stop.clone());
     let end = async {

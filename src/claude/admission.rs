@@ -8,9 +8,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::failure::TurnFailure;
 
-/// How long a turn may wait for its place.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// Places for turns and a bounded queue in front of them.
 #[derive(Debug)]
 pub struct Admission {
@@ -18,17 +15,19 @@ pub struct Admission {
     number: usize,
     waiting: AtomicUsize,
     queue_size: usize,
+    patience: Duration,
 }
 
 impl Admission {
-    /// `places` turns at once, `queue_size` more may wait.
+    /// `places` turns at once; `queue_size` more may wait, for so long.
     #[must_use]
-    pub fn new(places: usize, queue_size: usize) -> Self {
+    pub fn new(places: usize, queue_size: usize, patience: Duration) -> Self {
         Self {
             places: Arc::new(Semaphore::new(places)),
             number: places,
             waiting: AtomicUsize::new(0),
             queue_size,
+            patience,
         }
     }
 
@@ -41,7 +40,7 @@ impl Admission {
             return Ok(permit);
         }
         let _waiting = Waiting::begin(&self.waiting, self.queue_size).ok_or(TurnFailure::Busy)?;
-        match tokio::time::timeout(PATIENCE, Arc::clone(&self.places).acquire_owned()).await {
+        match tokio::time::timeout(self.patience, Arc::clone(&self.places).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_closed)) => Err(TurnFailure::ShuttingDown),
             Err(_elapsed) => Err(TurnFailure::Busy),
@@ -52,6 +51,12 @@ impl Admission {
     #[must_use]
     pub fn taken_places(&self) -> usize {
         self.number - self.free_places()
+    }
+
+    /// How many turns wait for a place.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Acquire)
     }
 
     /// How many places are free.
@@ -83,7 +88,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_refuses_and_a_free_place_admits() {
-        let admission = Arc::new(Admission::new(1, 1));
+        let admission = Arc::new(Admission::new(1, 1, Duration::from_secs(30)));
         let first = admission.enter().await.unwrap();
         let second = tokio::spawn({
             let admission = Arc::clone(&admission);
@@ -100,7 +105,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_too_long_is_sent_away() {
-        let admission = Admission::new(1, 5);
+        let admission = Admission::new(1, 5, Duration::from_secs(30));
         let _held = admission.enter().await.unwrap();
         assert!(matches!(admission.enter().await, Err(TurnFailure::Busy)));
         assert_eq!(admission.waiting.load(Ordering::Acquire), 0);
@@ -108,7 +113,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_stops_waiting_leaves_the_queue() {
-        let admission = Admission::new(1, 1);
+        let admission = Admission::new(1, 1, Duration::from_secs(30));
         let _held = admission.enter().await.unwrap();
         let given_up = tokio::time::timeout(Duration::from_millis(10), admission.enter()).await;
         assert!(given_up.is_err());

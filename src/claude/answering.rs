@@ -5,17 +5,38 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
+use super::Inner;
 use super::answer::{AnswerEnd, AnswerEvent};
 use super::conversation::{Afterwards, Conversation};
-use super::conversation_key::ConversationKey;
+use super::conversation_key::{ConversationKey, ProfileKey};
 use super::failure::TurnFailure;
 use super::kept::EntryId;
 use super::prompt_cache::{self, CacheTtl};
 use super::session::Session;
-use super::sink::{Sink, Stop};
-use super::{Inner, memory};
+use super::sink::{ProcessOrigin, Sink, Stop};
+use super::warm::Warm;
+use super::warm::profile::Prepared;
 use crate::tenant::Tenant;
 use crate::turn::Turn;
+
+/// A turn that is to be answered.
+struct Asking<'a> {
+    turn: &'a Turn,
+    /// What it is set up with.
+    profile: ProfileKey,
+    /// What was said before its question.
+    history: ConversationKey,
+    started: Instant,
+}
+
+/// Where a fresh process comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// One that waits, if there is one.
+    Waiting,
+    /// One that is started for the turn.
+    New,
+}
 
 /// What is left of a turn: its process, if it had one, and what is to be done with that.
 struct Outcome {
@@ -53,8 +74,11 @@ impl Inner {
             Ok(place) => place,
             Err(failure) => return sink.fail(failure),
         };
-        let history = ConversationKey::of_history(&tenant, self.supply.credential_name(), turn);
-        let Outcome { process, end } = self.converse(history, turn, sink, Instant::now()).await;
+        let profile = ProfileKey::of(&tenant, self.supply.credential_name(), turn);
+        let history = ConversationKey::of_history_with(&profile, turn);
+        sink.hold(self.warm.urgent());
+        let asking = Asking { profile, history, turn, started: Instant::now() };
+        let Outcome { process, end } = self.converse(&asking, sink).await;
         match end {
             Ok(end) => {
                 // First, since the next turn may come as soon as the client has read the end of this one.
@@ -81,41 +105,31 @@ impl Inner {
     }
 
     /// Asks in the process that holds the conversation, if one waits, else in a fresh one.
-    async fn converse(
-        &self,
-        history: ConversationKey,
-        turn: &Turn,
-        sink: &mut Sink,
-        started: Instant,
-    ) -> Outcome {
-        if let Some(kept) = self.kept.take(history).await {
+    async fn converse(&self, asking: &Asking<'_>, sink: &mut Sink) -> Outcome {
+        if let Some(kept) = self.kept.take(asking.history).await {
             tracing::debug!(pid = kept.process_id(), "the conversation goes on in its process");
-            let outcome = self.go_on(kept, turn, sink, started).await;
-            // A process may end, or be of no use any more, while it waits; nobody has noticed yet.
-            let is_lost = matches!(
-                outcome.end,
-                Err(Stop::Failed(TurnFailure::Crashed { .. } | TurnFailure::Protocol(_)))
-            );
-            if !is_lost || sink.has_passed() {
+            sink.comes_from(if kept.is_parked() { ProcessOrigin::Parked } else { ProcessOrigin::Live });
+            let outcome = self.go_on(kept, asking, sink).await;
+            if !was_lost(&outcome, sink) {
                 return outcome;
             }
             tracing::debug!("its process was lost; the conversation is laid down afresh");
             self.dispose(outcome.process).await;
         }
-        self.begin_marked(turn, sink, started).await
+        self.begin_marked(asking, sink).await
     }
 
     /// Asks in a fresh process, with a mark for the prompt cache behind the history. Where the API refuses it, once more
     /// without.
-    async fn begin_marked(&self, turn: &Turn, sink: &mut Sink, started: Instant) -> Outcome {
-        let mark = self.marks.next().filter(|_| !turn.history.is_empty());
-        let outcome = self.begin(turn, mark, sink, started).await;
+    async fn begin_marked(&self, asking: &Asking<'_>, sink: &mut Sink) -> Outcome {
+        let mark = self.marks.next().filter(|_| !asking.turn.history.is_empty());
+        let outcome = self.begin(asking, mark, sink).await;
         let Err(Stop::Failed(failure)) = &outcome.end else { return outcome };
         if mark.is_none() || sink.has_passed() || !prompt_cache::is_refusal(failure) {
             return outcome;
         }
         self.dispose(outcome.process).await;
-        let outcome = self.begin(turn, None, sink, started).await;
+        let outcome = self.begin(asking, None, sink).await;
         // Otherwise it was about something of the client's that only sounds like it.
         if outcome.end.is_ok() || sink.has_passed() {
             self.marks.note_refusal();
@@ -124,9 +138,9 @@ impl Inner {
     }
 
     /// Asks in a process that holds the conversation.
-    async fn go_on(&self, mut kept: Conversation, turn: &Turn, sink: &mut Sink, started: Instant) -> Outcome {
-        let first_frame = started + self.deadlines.first_frame;
-        if !kept.can_go_on(turn) {
+    async fn go_on(&self, mut kept: Conversation, asking: &Asking<'_>, sink: &mut Sink) -> Outcome {
+        let first_frame = asking.started + self.deadlines.first_frame;
+        if !kept.can_go_on(asking.turn) {
             // It waits for something that will not come: the conversation went on in another way.
             let unfit = TurnFailure::Protocol("not the results of the calls that wait".to_owned());
             return Outcome {
@@ -136,57 +150,85 @@ impl Inner {
         }
         let asked = tokio::select! {
             biased;
-            asked = timeout_at(first_frame, kept.go_on(turn)) => match asked {
+            asked = timeout_at(first_frame, kept.go_on(asking.turn)) => match asked {
                 Ok(asked) => asked.map_err(Stop::from),
                 Err(_elapsed) => Err(self.late()),
             },
             () = sink.closed() => Err(Stop::Gone),
         };
         match asked {
-            Ok(()) => self.relay(kept, turn, sink, started).await,
+            Ok(()) => self.relay(kept, asking, sink).await,
             Err(stop) => {
                 Outcome { process: Some(Process::Conversing(kept, Afterwards::Kill)), end: Err(stop) }
             }
         }
     }
 
-    /// Lays the conversation down in a fresh process and asks there.
-    async fn begin(&self, turn: &Turn, mark: Option<CacheTtl>, sink: &mut Sink, started: Instant) -> Outcome {
-        self.kept.make_room(self.admission.taken_places());
-        let first_frame = started + self.deadlines.first_frame;
+    /// Lays the conversation down in a fresh process and asks there: in one that waits, or where that was lost, in a new one.
+    async fn begin(&self, asking: &Asking<'_>, mark: Option<CacheTtl>, sink: &mut Sink) -> Outcome {
+        let (outcome, source) = self.begin_in(Source::Waiting, asking, mark, sink).await;
+        if source == Source::New || !was_lost(&outcome, sink) {
+            return outcome;
+        }
+        tracing::debug!("the process that waited was lost; a new one is started");
+        self.dispose(outcome.process).await;
+        self.begin_in(Source::New, asking, mark, sink).await.0
+    }
+
+    async fn begin_in(
+        &self,
+        source: Source,
+        asking: &Asking<'_>,
+        mark: Option<CacheTtl>,
+        sink: &mut Sink,
+    ) -> (Outcome, Source) {
+        let first_frame = asking.started + self.deadlines.first_frame;
+        let take = async {
+            match source {
+                Source::Waiting => self.warm.take(asking.profile, asking.turn, self.patience).await,
+                Source::New => self.warm.take_new(self.patience).await,
+            }
+        };
         let taken = tokio::select! {
             biased;
-            taken = timeout_at(first_frame, self.supply.take()) => taken,
-            () = sink.closed() => return Outcome::nothing(Stop::Gone),
+            taken = timeout_at(first_frame, take) => taken,
+            () = sink.closed() => return (Outcome::nothing(Stop::Gone), Source::New),
         };
-        let (process, starting) = match taken {
-            Ok(Ok(taken)) => taken,
-            Ok(Err(failure)) => return Outcome::nothing(failure),
-            Err(_elapsed) => return Outcome::nothing(self.late()),
+        let Warm { mut session, prepared, starting, is_new } = match taken {
+            Ok(Ok(warm)) => warm,
+            Ok(Err(failure)) => return (Outcome::nothing(failure), Source::New),
+            Err(_elapsed) => return (Outcome::nothing(self.late()), Source::New),
         };
-        let mut session = Session::new(process);
-        let begin = Conversation::begin(&mut session, turn, mark, &self.catalog);
+        let origin = match (is_new, &prepared) {
+            (true, _) => ProcessOrigin::Started,
+            (false, Prepared::Not) => ProcessOrigin::Generic,
+            (false, Prepared::For { .. }) => ProcessOrigin::Prepared,
+        };
+        tracing::debug!(
+            pid = session.process_id(),
+            origin = origin.as_str(),
+            "the conversation is laid down"
+        );
+        sink.comes_from(origin);
+        let source = if is_new { Source::New } else { Source::Waiting };
+        let begin = Conversation::begin(&mut session, &prepared, asking.turn, mark, &self.catalog);
         let asked = tokio::select! {
             biased;
             asked = timeout_at(first_frame, begin) => asked,
-            () = sink.closed() => return Outcome::unasked(session, Stop::Gone),
+            () = sink.closed() => return (Outcome::unasked(session, Stop::Gone), source),
         };
         drop(starting);
-        match asked {
-            Ok(Ok(())) => self.relay(Conversation::begun(session, turn), turn, sink, started).await,
+        let outcome = match asked {
+            Ok(Ok(())) => self.relay(Conversation::begun(session, asking.turn), asking, sink).await,
             Ok(Err(failure)) => Outcome::unasked(session, failure),
             Err(_elapsed) => Outcome::unasked(session, self.late()),
-        }
+        };
+        (outcome, source)
     }
 
-    async fn relay(
-        &self,
-        mut conversation: Conversation,
-        turn: &Turn,
-        sink: &mut Sink,
-        started: Instant,
-    ) -> Outcome {
-        let relay = conversation.relay(turn, sink, self.deadlines, started, &self.catalog);
+    async fn relay(&self, mut conversation: Conversation, asking: &Asking<'_>, sink: &mut Sink) -> Outcome {
+        let started = asking.started;
+        let relay = conversation.relay(asking.turn, sink, self.deadlines, started, &self.catalog);
         let (afterwards, end) = match timeout_at(started + self.deadlines.total, relay).await {
             Ok(relayed) => relayed,
             Err(_elapsed) => {
@@ -213,8 +255,7 @@ impl Inner {
             other => return (None, other),
         };
         let key = history.then_user(&turn.question).then_assistant(&said);
-        let size = memory::of_process(conversation.process_id());
-        match self.kept.keep(key, conversation, size) {
+        match self.kept.keep(key, conversation) {
             Ok(watch) => {
                 let id = watch.id();
                 let inner = Arc::clone(self);
@@ -239,15 +280,18 @@ impl Inner {
             }
             Some(Process::Conversing(conversation, afterwards)) => (conversation.into_session(), afterwards),
         };
-        let id = session.process_id();
         match afterwards {
-            Afterwards::Keep(_) | Afterwards::AtRest => session.into_process().end().await,
-            Afterwards::Busy => session.interrupt_and_end().await,
-            Afterwards::Kill => {
-                session.into_process().kill_and_wait().await;
-            }
+            Afterwards::Keep(_) | Afterwards::AtRest => self.supply.end(session).await,
+            Afterwards::Busy => self.supply.interrupt(session).await,
+            Afterwards::Kill => self.supply.kill(session).await,
         }
-        // Whichever way was meant, it may have been killed in the end.
-        self.supply.forget(id).await;
     }
+}
+
+/// Whether it came to nothing because a process that had waited ended, or was of no use any more, and nobody had noticed yet;
+/// and the client has seen nothing of that.
+fn was_lost(outcome: &Outcome, sink: &Sink) -> bool {
+    let is_lost =
+        matches!(outcome.end, Err(Stop::Failed(TurnFailure::Crashed { .. } | TurnFailure::Protocol(_))));
+    is_lost && !sink.has_passed()
 }

@@ -11,8 +11,9 @@ use super::frame_in::{self, ControlRequest, FrameIn};
 use super::frame_out::{Event, Frame};
 use super::parked::{self, OpenCall};
 use super::prompt_cache::CacheTtl;
-use super::session::{Asked, Session, declined};
+use super::session::{Asked, Session, declined, went_on};
 use super::sink::{Sink, Stop};
+use super::warm::profile::Prepared;
 use crate::turn::{AssistantBlock, Parameters, Turn};
 
 /// How long the CLI may take to ask for the calls of an answer that has ended (measured: some milliseconds).
@@ -53,7 +54,7 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// Makes a fresh process ready for the turn and asks its question.
+    /// Makes a process ready for the turn, as far as it is not, and asks its question.
     ///
     /// Everything up to the first piece of history is written at once: the CLI takes control requests and user frames in
     /// their order. Only the tools it must know before. Then each user turn of the history must be confirmed before the
@@ -65,15 +66,27 @@ impl Conversation {
     /// When the CLI declines or ends; deadlines are the caller's.
     pub async fn begin(
         session: &mut Session,
+        prepared: &Prepared,
         turn: &Turn,
         mark: Option<CacheTtl>,
         catalog: &Catalog,
     ) -> Result<(), TurnFailure> {
-        session.offer(&turn.tools);
-        for request in frame_in::set_up(turn, session.tools().names()) {
+        let is_missing_tools = match prepared {
+            Prepared::Not => {
+                session.offer(&turn.tools);
+                !turn.tools.is_empty()
+            }
+            Prepared::For { has_tools: true, .. } => false,
+            Prepared::For { has_tools: false, .. } if turn.tools.is_empty() => false,
+            Prepared::For { has_tools: false, .. } => {
+                session.offer_instead(&turn.tools)?;
+                true
+            }
+        };
+        for request in frame_in::set_up(turn, prepared, session.tools().names()) {
             session.queue_control(request)?;
         }
-        if !turn.tools.is_empty() {
+        if is_missing_tools {
             session.flush().await?;
             settle(session, catalog).await?;
         }
@@ -146,8 +159,10 @@ impl Conversation {
         let deadline = Instant::now() + CALLS_COME;
         for call in calls {
             while self.session.tools().waiting(&call.id).is_none() {
-                let asked = timeout_at(deadline, self.at_rest()).await.map_err(|_| late())??;
-                self.serve(asked).await?;
+                let asked = timeout_at(deadline, self.session.at_rest()).await.map_err(|_| late())??;
+                if let Some(asked) = asked {
+                    self.session.serve(asked).await?;
+                }
             }
             let waiting = self.session.tools().waiting(&call.id);
             waiting.filter(|waiting| call.is_same(waiting)).ok_or_else(changed)?;
@@ -169,31 +184,9 @@ impl Conversation {
         }
     }
 
-    /// Reads one frame of a process that waits; what it asks for, if anything, is for [`Conversation::serve`]. Dropping the
-    /// future loses nothing.
-    ///
-    /// # Errors
-    /// When it no longer waits: it has ended, or goes on by itself.
-    pub async fn at_rest(&mut self) -> Result<Option<Asked>, TurnFailure> {
-        match self.session.next().await? {
-            Frame::ControlRequest(request) => Ok(Some(Asked::from(&request))),
-            // A parked turn has no end, and at the end of a live one its result was read.
-            Frame::Event(Event::MessageStart { .. }) | Frame::Result(_) | Frame::ToolResults(_) => {
-                Err(went_on())
-            }
-            _ => Ok(None),
-        }
-    }
-
-    /// Does what a process that waits asks for.
-    ///
-    /// # Errors
-    /// When it no longer reads.
-    pub async fn serve(&mut self, asked: Option<Asked>) -> Result<(), TurnFailure> {
-        match asked {
-            Some(asked) => self.session.serve(asked).await,
-            None => Ok(()),
-        }
+    /// The session with its process.
+    pub fn session(&mut self) -> &mut Session {
+        &mut self.session
     }
 
     /// Passes the answer on until it ends. The end itself is the caller's to pass on, once he has seen to the process.
@@ -339,9 +332,4 @@ async fn pass_all(sink: &mut Sink, events: Vec<AnswerEvent>, patience: Duration)
         sink.pass(event, patience).await?;
     }
     Ok(())
-}
-
-/// A process that should wait did not.
-fn went_on() -> TurnFailure {
-    TurnFailure::Protocol("the Claude Code CLI went on by itself".to_owned())
 }

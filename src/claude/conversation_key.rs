@@ -20,6 +20,8 @@ pub struct ConversationKey([u8; 32]);
 /// What a value is, before the value itself: values of different kinds never look alike.
 #[derive(Clone, Copy)]
 enum Kind {
+    Prompt,
+    Profile,
     Conversation,
     UserMessage,
     AssistantMessage,
@@ -32,18 +34,30 @@ enum Kind {
     TextFile,
 }
 
-impl ConversationKey {
-    /// The key of what was said before the question of `turn`.
-    ///
-    /// `credential` tells who is signed in, without being a secret.
+/// What a conversation is set up with, and for whom: tenant, credential, system prompt, tools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ProfileKey {
+    /// Without the tools.
+    prompt: [u8; 32],
+    whole: [u8; 32],
+}
+
+impl ProfileKey {
+    /// The key of what a turn is set up with. `credential` tells who is signed in, without being a secret.
     #[must_use]
-    pub fn of_history(tenant: &Tenant, credential: &str, turn: &Turn) -> Self {
-        let mut hash = Hasher::new(Kind::Conversation);
+    pub fn of(tenant: &Tenant, credential: &str, turn: &Turn) -> Self {
+        let mut hash = Hasher::new(Kind::Prompt);
+        // An empty one tells nothing of anybody.
+        if !turn.system.is_empty() {
+            hash.field(tenant.as_bytes());
+            hash.field(credential.as_bytes());
+            hash.field(turn.system.as_bytes());
+        }
+        let prompt = hash.finish();
+        let mut hash = Hasher::new(Kind::Profile);
+        hash.field(&prompt);
         hash.field(tenant.as_bytes());
         hash.field(credential.as_bytes());
-        hash.field(turn.model.as_bytes());
-        hash.number(u64::from(turn.parameters.effort == Some(Effort::Off)));
-        hash.field(turn.system.as_bytes());
         hash.number(turn.tools.len() as u64);
         for tool in &turn.tools {
             hash.field(tool.name.as_bytes());
@@ -51,7 +65,40 @@ impl ConversationKey {
             // In the client's own order: that is the order in which the model reads it.
             hash.json(&tool.schema);
         }
-        turn.history.iter().fold(hash.finish(), |key, message| match message {
+        Self { prompt, whole: hash.finish() }
+    }
+
+    /// Of a process that is set up with neither system prompt nor tools, for whoever comes. No turn has this key.
+    #[must_use]
+    pub fn empty() -> Self {
+        let prompt = Hasher::new(Kind::Prompt).finish();
+        Self { prompt, whole: Hasher::new(Kind::Profile).finish() }
+    }
+
+    /// Whether the other one has the same system prompt, for the same tenant and credential.
+    #[must_use]
+    pub fn has_prompt_of(&self, other: &Self) -> bool {
+        self.prompt == other.prompt
+    }
+}
+
+impl ConversationKey {
+    /// The key of what was said before the question of `turn`.
+    ///
+    /// `credential` tells who is signed in, without being a secret.
+    #[must_use]
+    pub fn of_history(tenant: &Tenant, credential: &str, turn: &Turn) -> Self {
+        Self::of_history_with(&ProfileKey::of(tenant, credential, turn), turn)
+    }
+
+    /// The same, with what the conversation is set up with hashed before.
+    #[must_use]
+    pub fn of_history_with(profile: &ProfileKey, turn: &Turn) -> Self {
+        let mut hash = Hasher::new(Kind::Conversation);
+        hash.field(&profile.whole);
+        hash.field(turn.model.as_bytes());
+        hash.number(u64::from(turn.parameters.effort == Some(Effort::Off)));
+        turn.history.iter().fold(Self(hash.finish()), |key, message| match message {
             Message::User(blocks) => key.then_user(blocks),
             Message::Assistant(blocks) => key.then_assistant(blocks),
         })
@@ -78,7 +125,7 @@ impl ConversationKey {
                 }
             }
         }
-        hash.finish()
+        Self(hash.finish())
     }
 
     /// The key after another message of the model. Arguments are compared by what they say, since a client that parsed
@@ -97,7 +144,7 @@ impl ConversationKey {
                 }
             }
         }
-        hash.finish()
+        Self(hash.finish())
     }
 
     fn next(self, kind: Kind, blocks: usize) -> Hasher {
@@ -168,8 +215,8 @@ impl Hasher {
         self.field(title.unwrap_or_default().as_bytes());
     }
 
-    fn finish(self) -> ConversationKey {
-        ConversationKey(self.0.finalize().into())
+    fn finish(self) -> [u8; 32] {
+        self.0.finalize().into()
     }
 }
 

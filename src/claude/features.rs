@@ -30,9 +30,20 @@ const CUT_DESCRIPTION: usize = 2048;
 /// Whether the CLI of that version cuts a description of one of `tools`.
 #[must_use]
 pub fn cuts_descriptions(version: &str, tools: &[Tool]) -> bool {
-    let number: Vec<u32> = version.split('.').filter_map(|part| part.parse().ok()).collect();
     let is_long = |tool: &Tool| tool.description.encode_utf16().count() > CUT_DESCRIPTION;
-    number.as_slice() < [2, 1, 300].as_slice() && tools.iter().any(is_long)
+    is_before(version, [2, 1, 300]) && tools.iter().any(is_long)
+}
+
+/// Whether the CLI of that version can be set up before there is a turn, and asked a blank question, without a trace of that.
+/// (2.1.197 sends the blank question to the API, and 2.1.240 does not show the model tools that come later.)
+#[must_use]
+pub fn can_be_prepared(version: &str) -> bool {
+    !is_before(version, [2, 1, 270])
+}
+
+fn is_before(version: &str, release: [u32; 3]) -> bool {
+    let number: Vec<u32> = version.split('.').filter_map(|part| part.parse().ok()).collect();
+    number.as_slice() < release.as_slice()
 }
 
 /// Reads the version from the text of `claude --version`, as `2.1.329 (Claude Code)`.
@@ -70,6 +81,12 @@ mod tests {
             assert_eq!(cuts_descriptions(version, &long), cuts, "{version}");
             assert!(!cuts_descriptions(version, &short), "{version}");
         }
+    }
+
+    #[test]
+    fn older_releases_are_not_set_up_ahead() {
+        let able = ["2.1.197", "2.1.240", "2.1.270", "2.1.329", "3.0.0"].map(can_be_prepared);
+        assert_eq!(able, [false, false, true, true, true]);
     }
 
     #[test]

@@ -8,13 +8,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::budget::Budget;
 use super::conversation::Conversation;
 use super::conversation_key::ConversationKey;
-use super::memory;
+use super::handover::{Claim, Claimed, handover, watch};
 
 /// How long, and how many.
 #[derive(Debug, Clone, Copy)]
@@ -25,8 +25,6 @@ pub struct KeepLimits {
     pub parked: Duration,
     /// How many wait at most.
     pub processes: usize,
-    /// Bytes of memory that they, and the processes at work, may hold together.
-    pub memory: u64,
 }
 
 /// The processes that wait, the oldest first. Cheap to clone.
@@ -34,6 +32,7 @@ pub struct KeepLimits {
 pub struct Kept {
     waiting: Arc<Mutex<Waiting>>,
     limits: KeepLimits,
+    budget: Budget,
 }
 
 #[derive(Debug, Default)]
@@ -46,11 +45,8 @@ struct Waiting {
 struct Entry {
     id: EntryId,
     key: ConversationKey,
-    /// Bytes of memory.
-    size: u64,
     parked: bool,
-    /// Asks the task for the conversation. Dropped, it tells the task to end the process.
-    claim: oneshot::Sender<oneshot::Sender<Conversation>>,
+    claim: Claim<Conversation>,
 }
 
 /// Names a process that waits, as long as it does.
@@ -72,39 +68,34 @@ pub struct Watch {
     kept: Kept,
     id: EntryId,
     conversation: Conversation,
-    claim: oneshot::Receiver<oneshot::Sender<Conversation>>,
+    claimed: Claimed<Conversation>,
 }
 
 impl Kept {
     /// Nothing yet.
     #[must_use]
-    pub fn new(limits: KeepLimits) -> Self {
-        Self { waiting: Arc::default(), limits }
+    pub fn new(limits: KeepLimits, budget: Budget) -> Self {
+        Self { waiting: Arc::default(), limits, budget }
     }
 
-    /// Keeps a conversation that takes `size` bytes of memory, and ends the oldest ones that there is no more room for.
-    /// The watch must be run. Gives the conversation back where there is no room even for it alone.
+    /// Keeps a conversation, and ends the oldest one that there is no more place for. The watch must be run. Gives the
+    /// conversation back where none is kept.
     ///
     /// # Errors
     /// The conversation.
-    pub fn keep(
-        &self,
-        key: ConversationKey,
-        conversation: Conversation,
-        size: u64,
-    ) -> Result<Watch, Box<Conversation>> {
-        if self.limits.processes == 0 || size > self.limits.memory || self.patience(&conversation).is_zero() {
+    pub fn keep(&self, key: ConversationKey, conversation: Conversation) -> Result<Watch, Box<Conversation>> {
+        if self.limits.processes == 0 || self.patience(&conversation).is_zero() {
             return Err(Box::new(conversation));
         }
-        let (claim, claimed) = oneshot::channel();
+        let (claim, claimed) = handover();
         let mut waiting = self.lock();
         waiting.last_id += 1;
         let id = EntryId(waiting.last_id);
-        waiting.entries.push_back(Entry { id, key, size, parked: conversation.is_parked(), claim });
-        while waiting.entries.len() > self.limits.processes || waiting.size() > self.limits.memory {
+        waiting.entries.push_back(Entry { id, key, parked: conversation.is_parked(), claim });
+        while waiting.entries.len() > self.limits.processes {
             waiting.entries.pop_front();
         }
-        Ok(Watch { kept: self.clone(), id, conversation, claim: claimed })
+        Ok(Watch { kept: self.clone(), id, conversation, claimed })
     }
 
     /// The conversation with this key, if one waits, and still does when it is asked for.
@@ -115,9 +106,7 @@ impl Kept {
             let place = waiting.entries.iter().rposition(|entry| entry.key == key)?;
             waiting.entries.remove(place)?
         };
-        let (reply, conversation) = oneshot::channel();
-        entry.claim.send(reply).ok()?;
-        conversation.await.ok()
+        entry.claim.take().await
     }
 
     /// Ends the process, if it still waits.
@@ -125,13 +114,18 @@ impl Kept {
         self.lock().entries.retain(|entry| entry.id != id);
     }
 
-    /// Ends those that have waited longest, until there is memory for so many processes at work beside the rest.
-    pub fn make_room(&self, at_work: usize) {
-        let at_work = memory::OF_A_PROCESS.saturating_mul(at_work as u64);
+    /// Ends the one that has waited longest; `false` where none waits.
+    #[must_use]
+    pub fn give_up_oldest(&self) -> bool {
+        self.lock().entries.pop_front().is_some()
+    }
+
+    /// Ends the one that has waited longest for the user; `false` where none does.
+    #[must_use]
+    pub fn give_up_oldest_live(&self) -> bool {
         let mut waiting = self.lock();
-        while waiting.size().saturating_add(at_work) > self.limits.memory
-            && waiting.entries.pop_front().is_some()
-        {}
+        let oldest = waiting.entries.iter().position(|entry| !entry.parked);
+        oldest.and_then(|place| waiting.entries.remove(place)).is_some()
     }
 
     /// How many wait.
@@ -151,13 +145,6 @@ impl Kept {
     }
 }
 
-impl Waiting {
-    /// Bytes of memory.
-    fn size(&self) -> u64 {
-        self.entries.iter().map(|entry| entry.size).sum()
-    }
-}
-
 impl Watch {
     /// Names the process.
     #[must_use]
@@ -168,34 +155,18 @@ impl Watch {
     /// Waits until the conversation is claimed, and hands it over, or until it need not wait any longer: then it is
     /// returned, to be ended.
     pub async fn run(self, drain: &CancellationToken) -> Option<Conversation> {
-        let Self { kept, id, mut conversation, mut claim } = self;
-        let end = Instant::now() + kept.patience(&conversation);
-        let claimed = loop {
-            let asked = tokio::select! {
-                biased;
-                claimed = &mut claim => break claimed.ok(),
-                () = tokio::time::sleep_until(end) => break None,
-                () = drain.cancelled() => break None,
-                asked = conversation.at_rest() => asked,
-            };
-            // Whoever claims it meanwhile waits: it must not be left in the middle of a line.
-            let served = match asked {
-                Ok(asked) => tokio::select! {
-                    biased;
-                    served = conversation.serve(asked) => served,
-                    () = drain.cancelled() => break None,
-                },
-                Err(failure) => Err(failure),
-            };
-            if let Err(failure) = served {
-                tracing::debug!(%failure, "a process that waited is of no more use");
-                break None;
-            }
-        };
+        let Self { kept, id, mut conversation, mut claimed } = self;
+        let until = Instant::now() + kept.patience(&conversation);
+        // Processes grow with what is said in them.
+        conversation.session().measure();
+        if kept.budget.is_exceeded() && kept.give_up_oldest() {
+            tracing::debug!("processes have grown beyond the memory for them; the oldest that waits ends");
+        }
+        let claimant = watch(conversation.session(), &mut claimed, until, drain).await;
         kept.discard(id);
-        match claimed {
+        match claimant {
             // Who claimed it may have left meanwhile.
-            Some(reply) => reply.send(conversation).err(),
+            Some(claimant) => claimant.give(conversation).err(),
             None => Some(conversation),
         }
     }

@@ -1,9 +1,22 @@
 //! How much memory there is, and how much of it a process holds.
 
+use super::command_line::CliProgram;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 /// What a process of the CLI takes, in bytes (measured: about 180 MB).
 pub const OF_A_PROCESS: u64 = 180 * 1024 * 1024;
+
+/// What a process of the stand-in takes, in bytes.
+const OF_A_STAND_IN: u64 = 8 * 1024 * 1024;
+
+/// What a process of that program will take, in bytes, until it is looked at.
+#[must_use]
+pub fn expected_of(program: &CliProgram) -> u64 {
+    match program {
+        CliProgram::Installed(_) => OF_A_PROCESS,
+        CliProgram::StandIn { .. } => OF_A_STAND_IN,
+    }
+}
 
 /// The memory of this machine in bytes, or of this container where its limit is lower.
 #[must_use]

@@ -4,13 +4,15 @@
 //!   [`said`] remembers them as a client will send them back.
 //! - [`features`], [`command_line`], [`launcher`], [`process`], [`line_reader`]: how a process is started, bounded and
 //!   ended.
-//! - [`supply`]: where processes come from; [`admission`]: how many turns run at once.
+//! - [`supply`]: starts processes; [`warm`]: those that wait before they are needed; [`admission`]: how many turns run at
+//!   once.
 //! - [`session`], [`conversation`]: one process and the conversation in it; [`tool_server`]: its tools; [`parked`]: which
 //!   results its open calls take.
 //! - [`sink`]: where the events of an answer go.
+//! - [`handover`]: a process that is watched until somebody claims it.
 //! - [`kept`]: processes that wait for what comes next in their conversation, found by its [`conversation_key`].
 //! - [`prompt_cache`]: how Anthropic's cache finds a history that is laid down anew.
-//! - [`memory`]: how much of it there is, and processes take.
+//! - [`memory`]: how much of it there is, and processes take; [`budget`]: what they may take together.
 //! - `answering`: one turn, from the queue to the end of its process or to its next turn.
 //! - [`catalog`], [`credential`], [`failure`]: the models, who is signed in, what can go wrong.
 //!
@@ -19,6 +21,7 @@
 pub mod admission;
 pub mod answer;
 mod answering;
+pub mod budget;
 pub mod catalog;
 pub mod command_line;
 pub mod conversation;
@@ -28,6 +31,7 @@ pub mod failure;
 pub mod features;
 pub mod frame_in;
 pub mod frame_out;
+pub mod handover;
 pub mod kept;
 pub mod launcher;
 pub mod line_reader;
@@ -40,6 +44,7 @@ pub mod session;
 pub mod sink;
 pub mod supply;
 pub mod tool_server;
+pub mod warm;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -51,15 +56,16 @@ use tokio_util::task::TaskTracker;
 
 use admission::Admission;
 use answer::AnswerEvent;
+use budget::Budget;
 use catalog::{Catalog, CliModel};
 use conversation::Deadlines;
 use failure::TurnFailure;
 use frame_in::ControlRequest;
 use kept::{KeepLimits, Kept, KeptCount};
 use prompt_cache::{CacheTtl, HistoryMarks};
-use session::Session;
-use sink::Sink;
+use sink::{OriginCell, Sink};
 use supply::{ProcessSettings, ProcessSupply};
+use warm::{Warm, WarmCount, WarmLimits, WarmProcesses};
 
 use crate::tenant::Tenant;
 use crate::turn::Turn;
@@ -78,8 +84,14 @@ pub struct ClaudeSettings {
     pub max_concurrency: usize,
     /// Turns that may wait for a place.
     pub queue_size: usize,
+    /// How long a turn may wait for its place.
+    pub queue_timeout: Duration,
     /// How long, and how many, processes wait for what comes next in their conversation.
     pub keep: KeepLimits,
+    /// How many processes wait for a question of any conversation, and how long.
+    pub warm: WarmLimits,
+    /// Bytes of memory that all processes may take together.
+    pub memory_budget: u64,
 }
 
 /// The model behind the CLI. Cheap to clone.
@@ -90,11 +102,15 @@ pub struct Claude {
 
 #[derive(Debug)]
 struct Inner {
-    supply: ProcessSupply,
+    supply: Arc<ProcessSupply>,
     admission: Admission,
+    /// How long a turn may wait for the memory of a process.
+    patience: Duration,
+    budget: Budget,
     kept: Kept,
+    warm: WarmProcesses,
     marks: HistoryMarks,
-    catalog: Catalog,
+    catalog: Arc<Catalog>,
     deadlines: Deadlines,
     /// A usage limit that was hit, until it is lifted: more requests would only start processes in vain.
     usage_limit: Mutex<Option<UsageLimit>>,
@@ -107,6 +123,23 @@ struct Inner {
     drain: CancellationToken,
 }
 
+/// What the processes of the CLI do, and what they take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Processes {
+    /// They wait for a question of any conversation.
+    pub warm: WarmCount,
+    /// Turns at work; each has a process or waits for its start.
+    pub working: usize,
+    /// They wait with a conversation in them.
+    pub kept: KeptCount,
+    /// Turns that wait for a place.
+    pub queued: usize,
+    /// Bytes of memory they take.
+    pub memory_used: u64,
+    /// Bytes of memory they may take.
+    pub memory_budget: u64,
+}
+
 #[derive(Debug, Clone)]
 struct UsageLimit {
     resets_at: SystemTime,
@@ -117,6 +150,7 @@ struct UsageLimit {
 #[derive(Debug)]
 pub struct Answer {
     events: mpsc::Receiver<Result<AnswerEvent, TurnFailure>>,
+    origin: Arc<OriginCell>,
 }
 
 impl Answer {
@@ -129,6 +163,12 @@ impl Answer {
         let broken = || Err(TurnFailure::Protocol("the turn ended without a word".to_owned()));
         self.events.recv().await.unwrap_or_else(broken)
     }
+
+    /// Which process answers; known when the first event comes.
+    #[must_use]
+    pub fn origin(&self) -> Arc<OriginCell> {
+        Arc::clone(&self.origin)
+    }
 }
 
 impl Claude {
@@ -138,18 +178,43 @@ impl Claude {
     /// When the folders cannot be made or the thread that starts processes cannot be started.
     pub fn new(settings: ClaudeSettings) -> std::io::Result<Self> {
         let marks = HistoryMarks::new(CacheTtl::of(&settings.process.credential));
+        let budget = Budget::new(settings.memory_budget, memory::expected_of(&settings.process.program));
+        let kept = Kept::new(settings.keep, budget.clone());
+        let supply = Arc::new(ProcessSupply::new(settings.process)?);
+        let catalog = Arc::new(Catalog::default());
+        let (tasks, drain) = (TaskTracker::new(), CancellationToken::new());
+        let warm = WarmProcesses::new(
+            settings.warm,
+            Arc::clone(&supply),
+            budget.clone(),
+            kept.clone(),
+            Arc::clone(&catalog),
+            tasks.clone(),
+            drain.clone(),
+        );
+        // A turn that is let in finds memory for its process, if others give theirs back.
+        let places = settings.max_concurrency.min(budget.processes());
+        tracing::info!(
+            memory_budget_mib = budget.limit() >> 20,
+            processes = budget.processes(),
+            answers_at_once = places,
+            "room for processes of the Claude Code CLI"
+        );
         let inner = Inner {
-            supply: ProcessSupply::new(settings.process)?,
-            admission: Admission::new(settings.max_concurrency, settings.queue_size),
-            kept: Kept::new(settings.keep),
+            supply,
+            admission: Admission::new(places, settings.queue_size, settings.queue_timeout),
+            patience: settings.queue_timeout,
+            budget,
+            kept,
+            warm,
             marks,
-            catalog: Catalog::default(),
+            catalog,
             deadlines: settings.deadlines,
             usage_limit: Mutex::default(),
             listing: tokio::sync::Mutex::default(),
-            tasks: TaskTracker::new(),
+            tasks,
             stop: CancellationToken::new(),
-            drain: CancellationToken::new(),
+            drain,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -160,10 +225,11 @@ impl Claude {
         // One place more, for a failure.
         let (sender, events) = mpsc::channel(EVENTS_IN_FLIGHT + 1);
         let mut sink = Sink::new(sender);
+        let origin = sink.origin();
         let inner = Arc::clone(&self.inner);
         if self.is_draining() {
             sink.fail(TurnFailure::ShuttingDown);
-            return Answer { events };
+            return Answer { events, origin };
         }
         self.inner.tasks.spawn(async move {
             let stop = inner.stop.clone();
@@ -174,7 +240,7 @@ impl Claude {
                 () = stop.cancelled() => sink.fail(TurnFailure::ShuttingDown),
             }
         });
-        Answer { events }
+        Answer { events, origin }
     }
 
     /// The models the CLI offers: from memory, or asked of a process.
@@ -227,7 +293,7 @@ impl Claude {
     /// # Errors
     /// When there is no usable one.
     pub async fn cli_version(&self) -> Result<&str, TurnFailure> {
-        self.inner.supply.installed().await.map(|installed| installed.version.as_str())
+        self.inner.supply.version().await
     }
 
     /// The field of a request, if any, that the installed CLI does not hand on as it is.
@@ -243,10 +309,24 @@ impl Claude {
         self.inner.admission.free_places()
     }
 
-    /// How many processes wait with a conversation in them.
+    /// What its processes do.
     #[must_use]
-    pub fn kept(&self) -> KeptCount {
-        self.inner.kept.count()
+    pub fn processes(&self) -> Processes {
+        let inner = &self.inner;
+        Processes {
+            warm: inner.warm.count(),
+            working: inner.admission.taken_places(),
+            kept: inner.kept.count(),
+            queued: inner.admission.waiting(),
+            memory_used: inner.budget.used(),
+            memory_budget: inner.budget.limit(),
+        }
+    }
+
+    /// Keeps processes waiting for a question, in the background.
+    pub fn keep_warm(&self) {
+        let warm = self.inner.warm.clone();
+        self.inner.tasks.spawn(warm.keep());
     }
 
     /// Whether the server is about to stop and takes no more questions.
@@ -267,18 +347,22 @@ impl Claude {
 }
 
 impl Inner {
-    /// Starts a process only to hear which models there are.
+    /// Starts a process to hear which models there are. Afterwards it waits for a question, where that may be.
     async fn list_models(&self) -> Result<(), TurnFailure> {
         let _place = self.admission.enter().await?;
         let deadline = Instant::now() + self.deadlines.first_frame;
         let late = || TurnFailure::FirstFrameTimeout { seconds: self.deadlines.first_frame.as_secs() };
-        let (process, _starting) = timeout_at(deadline, self.supply.take()).await.map_err(|_| late())??;
-        let mut session = Session::new(process);
-        session.queue_control(ControlRequest::Initialize { system_prompt: "", servers: &[] })?;
+        let taken = timeout_at(deadline, self.warm.take_new(self.patience)).await.map_err(|_| late())?;
+        let Warm { mut session, .. } = taken?;
+        session.offer_ahead(&[]);
+        let servers = session.tools().names();
+        session.queue_control(ControlRequest::Initialize { system_prompt: "", servers })?;
         session.flush().await?;
         let listed = session.settle(|body| self.catalog.learn_models(body));
         timeout_at(deadline, listed).await.map_err(|_| late())??;
-        session.into_process().end().await;
+        if let Err(session) = self.warm.adopt(session).await {
+            self.supply.end(*session).await;
+        }
         Ok(())
     }
 

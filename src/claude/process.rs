@@ -15,10 +15,12 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::signal::unix::{Signal as ChildSignals, SignalKind, signal};
 use tokio::sync::oneshot;
 
+use super::budget::Share;
 use super::command_line::CommandLine;
 use super::credential::Credential;
 use super::launcher::{self, Launch};
 use super::line_reader::LineReader;
+use super::memory;
 
 /// How much of the end of a process's stderr is kept, in bytes. The rest is read and dropped.
 const STDERR_TAIL: usize = 4 * 1024;
@@ -165,6 +167,8 @@ pub struct CliProcess {
     stderr: Arc<Mutex<VecDeque<u8>>>,
     /// Tells that some child of this program has ended.
     deaths: ChildSignals,
+    /// The memory it takes, given back after its end.
+    share: Option<Share>,
 }
 
 impl CliProcess {
@@ -184,7 +188,21 @@ impl CliProcess {
             stderr,
             deaths,
             child,
+            share: None,
         })
+    }
+
+    /// Takes this share of the memory for processes, until it has ended.
+    pub fn takes(&mut self, share: Share) {
+        self.share = Some(share);
+    }
+
+    /// Looks how much memory it really takes, for the budget.
+    pub fn measure(&mut self) {
+        let id = self.id();
+        if let Some(share) = &mut self.share {
+            share.set(memory::of_process(id));
+        }
     }
 
     /// The CLI's process id, which is its group's too.

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::failure::TurnFailure;
 use super::frame_in::{ControlRequest, FrameIn};
-use super::frame_out::{self, Frame};
+use super::frame_out::{self, Event, Frame};
 use super::process::CliProcess;
 use super::tool_server::{Reply, ToolServer, WaitingCall};
 use crate::turn::{ResultBlock, Tool};
@@ -52,6 +52,19 @@ pub struct Asked {
     message: Option<String>,
 }
 
+/// What a process says while no answer is under way.
+#[derive(Debug)]
+pub enum Heard {
+    /// It asks for something; see [`Session::serve`].
+    Asked(Asked),
+    /// A turn ended well: the CLI's own, or a piece of history.
+    Result,
+    /// An answer of the model, or results of tools, in the conversation.
+    Conversation,
+    /// Nothing that matters.
+    Nothing,
+}
+
 impl From<&frame_out::ControlRequest<'_>> for Asked {
     fn from(request: &frame_out::ControlRequest<'_>) -> Self {
         let message = request.message.filter(|_| request.subtype == "mcp_message");
@@ -73,6 +86,20 @@ impl Session {
     /// Has these tools for the CLI, once it is told of their server.
     pub fn offer(&mut self, tools: &[Tool]) {
         self.tools = ToolServer::new(tools.to_vec());
+    }
+
+    /// Has these tools for the CLI, be they none, and more later; see [`Session::offer_instead`].
+    pub fn offer_ahead(&mut self, tools: &[Tool]) {
+        self.tools = ToolServer::declared(tools.to_vec());
+    }
+
+    /// Has these tools in place of none, and tells the CLI to ask for them. [`Session::settle`] waits until it has.
+    ///
+    /// # Errors
+    /// As [`Session::queue`].
+    pub fn offer_instead(&mut self, tools: &[Tool]) -> Result<(), TurnFailure> {
+        self.tools.replace(tools.to_vec());
+        self.queue_control(ControlRequest::tools_changed())
     }
 
     /// The tools, and the calls that wait.
@@ -147,39 +174,70 @@ impl Session {
         Ok(frame)
     }
 
+    /// Reads one frame of a process with no answer under way, and hands the body of the answer to a control request to
+    /// `seen`. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// When the CLI declines a control request or a turn failed, or as [`Session::next`].
+    pub async fn hear(&mut self, mut seen: impl FnMut(&str)) -> Result<Heard, TurnFailure> {
+        match self.next().await? {
+            Frame::ControlResponse(answer) => {
+                if let Some(error) = answer.error {
+                    return Err(declined(&error));
+                }
+                if let Some(body) = answer.response {
+                    seen(body.get());
+                }
+                let answered = answer.request_id.into_owned();
+                self.note_answered(&answered);
+                Ok(Heard::Nothing)
+            }
+            Frame::ControlRequest(request) => Ok(Heard::Asked(Asked::from(&request))),
+            Frame::Result(result) if result.is_error => {
+                let sentence = result.result.unwrap_or_default();
+                Err(TurnFailure::Protocol(format!("a control request failed: {sentence}")))
+            }
+            Frame::Result(_) => Ok(Heard::Result),
+            Frame::Event(Event::MessageStart { .. }) | Frame::ToolResults(_) => Ok(Heard::Conversation),
+            _ => Ok(Heard::Nothing),
+        }
+    }
+
+    /// Reads one frame of a process that waits; what it asks for, if anything, is for [`Session::serve`]. Dropping the future
+    /// loses nothing.
+    ///
+    /// # Errors
+    /// When it no longer waits: it has ended, or goes on by itself.
+    pub async fn at_rest(&mut self) -> Result<Option<Asked>, TurnFailure> {
+        match self.hear(|_| {}).await? {
+            Heard::Asked(asked) => Ok(Some(asked)),
+            Heard::Nothing => Ok(None),
+            // A parked turn has no end, and at the end of a live one its result was read.
+            Heard::Result | Heard::Conversation => Err(went_on()),
+        }
+    }
+
+    /// Whether every control request sent so far is answered and the CLI knows the tools.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.unanswered.is_empty() && self.tools.is_ready()
+    }
+
     /// Reads until every control request sent so far is answered and the CLI knows the tools, or waits for a user frame to
     /// ask for them, and hands the body of each answer to `seen`.
     ///
     /// # Errors
     /// When the CLI declines one, or as [`Session::next`].
     pub async fn settle(&mut self, mut seen: impl FnMut(&str)) -> Result<(), TurnFailure> {
-        while !self.unanswered.is_empty() || !self.tools.is_ready() {
-            let frame = if self.unanswered.is_empty() && !self.tools.is_greeted() {
-                let Ok(frame) = timeout(GREETING_COMES, self.next()).await else { return Ok(()) };
-                frame?
+        while !self.is_settled() {
+            let heard = if self.unanswered.is_empty() && !self.tools.is_greeted() {
+                let Ok(heard) = timeout(GREETING_COMES, self.hear(&mut seen)).await else { return Ok(()) };
+                heard?
             } else {
-                self.next().await?
+                self.hear(&mut seen).await?
             };
-            match frame {
-                Frame::ControlResponse(answer) => {
-                    if let Some(error) = answer.error {
-                        return Err(declined(&error));
-                    }
-                    if let Some(body) = answer.response {
-                        seen(body.get());
-                    }
-                    let answered = answer.request_id.into_owned();
-                    self.note_answered(&answered);
-                }
-                Frame::ControlRequest(request) => {
-                    let asked = Asked::from(&request);
-                    self.serve(asked).await?;
-                }
-                Frame::Result(result) if result.is_error => {
-                    let sentence = result.result.unwrap_or_default();
-                    return Err(TurnFailure::Protocol(format!("a control request failed: {sentence}")));
-                }
-                _ => {}
+            if let Heard::Asked(asked) = heard {
+                self.serve(asked).await?;
             }
         }
         Ok(())
@@ -222,6 +280,11 @@ impl Session {
         self.process.id()
     }
 
+    /// Looks how much memory the process takes, for the budget.
+    pub fn measure(&mut self) {
+        self.process.measure();
+    }
+
     /// The process, to be ended.
     #[must_use]
     pub fn into_process(self) -> CliProcess {
@@ -257,6 +320,12 @@ impl Session {
         tracing::debug!(target: CLI_STDERR, stderr, "what it said on stderr");
         TurnFailure::Crashed { status }
     }
+}
+
+/// The failure of a process that should wait and did not.
+#[must_use]
+pub fn went_on() -> TurnFailure {
+    TurnFailure::Protocol("the Claude Code CLI went on by itself".to_owned())
 }
 
 /// The failure that a declined control request is.

@@ -1,11 +1,13 @@
 //! Where the events of an answer go, and why a turn stops before its end.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use super::answer::AnswerEvent;
 use super::failure::TurnFailure;
+use super::warm::Urgent;
 
 /// Passes events to the reader of the answer.
 #[derive(Debug)]
@@ -15,6 +17,50 @@ pub struct Sink {
     last_word: Option<mpsc::OwnedPermit<Result<AnswerEvent, TurnFailure>>>,
     /// Whether the reader was given anything.
     has_passed: bool,
+    /// Held until then.
+    urgent: Option<Urgent>,
+    origin: Arc<OriginCell>,
+}
+
+/// Which process answers a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProcessOrigin {
+    /// The one that holds the conversation.
+    Live,
+    /// The one that waits for the results of its calls.
+    Parked,
+    /// One that was set up for the system prompt ahead.
+    Prepared,
+    /// One that waited for anything.
+    Generic,
+    /// One that was started for the turn.
+    Started,
+}
+
+impl ProcessOrigin {
+    /// Its name in the log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Parked => "parked",
+            Self::Prepared => "prepared",
+            Self::Generic => "generic",
+            Self::Started => "started",
+        }
+    }
+}
+
+/// Which process answers, as soon as that is known.
+#[derive(Debug, Default)]
+pub struct OriginCell(Mutex<Option<ProcessOrigin>>);
+
+impl OriginCell {
+    /// Which process answers.
+    #[must_use]
+    pub fn get(&self) -> Option<ProcessOrigin> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Sink {
@@ -22,7 +68,23 @@ impl Sink {
     #[must_use]
     pub fn new(events: mpsc::Sender<Result<AnswerEvent, TurnFailure>>) -> Self {
         let last_word = events.clone().try_reserve_owned().ok();
-        Self { events, last_word, has_passed: false }
+        Self { events, last_word, has_passed: false, urgent: None, origin: Arc::default() }
+    }
+
+    /// Holds this until the reader is given something.
+    pub fn hold(&mut self, urgent: Urgent) {
+        self.urgent = Some(urgent);
+    }
+
+    /// Notes which process answers.
+    pub fn comes_from(&self, origin: ProcessOrigin) {
+        *self.origin.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(origin);
+    }
+
+    /// Where to read which process answers.
+    #[must_use]
+    pub fn origin(&self) -> Arc<OriginCell> {
+        Arc::clone(&self.origin)
     }
 
     /// Ends when the reader is gone.
@@ -36,6 +98,7 @@ impl Sink {
     /// When he is gone, or does not read for so long.
     pub async fn pass(&mut self, event: AnswerEvent, patience: Duration) -> Result<(), Stop> {
         self.has_passed = true;
+        self.urgent = None;
         match self.events.send_timeout(Ok(event), patience).await {
             Ok(()) => Ok(()),
             Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(Stop::Gone),

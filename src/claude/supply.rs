@@ -1,19 +1,19 @@
-//! Where processes come from.
-//!
-//! For now each turn gets a process that is started for it. A pool of warm ones takes this place later, behind the
-//! same call.
+//! Starts processes, and ends them.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
+use super::budget::Share;
 use super::command_line::{self, CliProgram, CommandLine, Folders};
 use super::credential::Credential;
 use super::failure::TurnFailure;
 use super::features::{self, CliFeatures};
 use super::process::{self, CliProcess, Spawner};
 use super::prompt_cache::CacheTtl;
+use super::session::Session;
 
 /// What every process has in common.
 #[derive(Debug, Clone)]
@@ -30,6 +30,8 @@ pub struct ProcessSettings {
     pub base_url: Option<String>,
     /// Variables of Couplet's own environment that the CLI gets too.
     pub passed_through: Vec<(OsString, OsString)>,
+    /// The version of the CLI, where it was asked already.
+    pub version: Option<String>,
 }
 
 impl CliProgram {
@@ -56,7 +58,11 @@ impl CliProgram {
     }
 }
 
-/// Gives out processes.
+/// A place among the processes that are being started. To be held until the process has said its first word.
+#[derive(Debug)]
+pub struct Starting(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+
+/// Starts processes.
 #[derive(Debug)]
 pub struct ProcessSupply {
     settings: ProcessSettings,
@@ -64,7 +70,8 @@ pub struct ProcessSupply {
     folders: Folders,
     spawner: Spawner,
     /// Starts at a time: a start keeps a core busy for some 0.65 s, more at once only make each slower.
-    starts: Semaphore,
+    starts: Arc<Semaphore>,
+    version: OnceCell<String>,
     installed: OnceCell<Installed>,
 }
 
@@ -74,6 +81,14 @@ pub struct Installed {
     /// Its version, as `2.1.329`.
     pub version: String,
     command_line: CommandLine,
+}
+
+impl Installed {
+    /// Whether it can be set up before there is a turn; see [`features::can_be_prepared`].
+    #[must_use]
+    pub fn can_be_prepared(&self) -> bool {
+        features::can_be_prepared(&self.version)
+    }
 }
 
 impl ProcessSupply {
@@ -92,6 +107,7 @@ impl ProcessSupply {
         for folder in [&folders.home, &folders.config, &folders.work] {
             make_private(folder)?;
         }
+        let version = OnceCell::new_with(settings.version.clone());
         let spawner = Spawner::start(settings.launcher.clone())?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Ok(Self {
@@ -99,7 +115,8 @@ impl ProcessSupply {
             credential_name,
             folders,
             spawner,
-            starts: Semaphore::new(cores),
+            starts: Arc::new(Semaphore::new(cores)),
+            version,
             installed: OnceCell::new(),
         })
     }
@@ -110,31 +127,79 @@ impl ProcessSupply {
         &self.credential_name
     }
 
-    /// A started process. The guard limits how many are being started at once and may be dropped when the process has
-    /// said its first word.
+    /// A place among the processes that are being started, first come, first served.
+    ///
+    /// # Errors
+    /// Never, as long as the server runs.
+    pub async fn may_start(&self) -> Result<Starting, TurnFailure> {
+        let starts = Arc::clone(&self.starts);
+        starts.acquire_owned().await.map(Starting).map_err(|_closed| TurnFailure::ShuttingDown)
+    }
+
+    /// Starts a process, whatever there is of memory, and however many are being started.
     ///
     /// # Errors
     /// [`TurnFailure::Start`] when there is none to be had.
-    pub async fn take(&self) -> Result<(CliProcess, tokio::sync::SemaphorePermit<'_>), TurnFailure> {
-        let starting = self.starts.acquire().await.map_err(|_| TurnFailure::ShuttingDown)?;
+    pub async fn start_process(&self) -> Result<CliProcess, TurnFailure> {
         let installed = self.installed().await?;
         let process = self.spawner.spawn(&installed.command_line, &self.settings.credential).await;
         let process = process.map_err(TurnFailure::Start)?;
         tracing::debug!(pid = process.id(), "started a process of the Claude Code CLI");
-        Ok((process, starting))
+        Ok(process)
     }
 
-    /// What is known of the installed CLI, looked up once it is first needed.
+    /// Starts a process that takes this share of the memory.
+    ///
+    /// # Errors
+    /// [`TurnFailure::Start`] when there is none to be had.
+    pub async fn start(&self, share: Share) -> Result<Session, TurnFailure> {
+        let mut process = self.start_process().await?;
+        process.takes(share);
+        Ok(Session::new(process))
+    }
+
+    /// Lets a process at rest end.
+    pub async fn end(&self, session: Session) {
+        let id = session.process_id();
+        session.into_process().end().await;
+        self.forget(id).await;
+    }
+
+    /// Kills a process.
+    pub async fn kill(&self, session: Session) {
+        let id = session.process_id();
+        session.into_process().kill_and_wait().await;
+        self.forget(id).await;
+    }
+
+    /// Interrupts the answer of a process and lets it end.
+    pub async fn interrupt(&self, session: Session) {
+        let id = session.process_id();
+        session.interrupt_and_end().await;
+        self.forget(id).await;
+    }
+
+    /// The version of the installed CLI, asked once it is first needed: that takes 10 ms.
+    ///
+    /// # Errors
+    /// [`TurnFailure::Start`] when the CLI does not answer; the next call asks again.
+    pub async fn version(&self) -> Result<&str, TurnFailure> {
+        let version = self.version.get_or_try_init(|| self.settings.program.version()).await;
+        version.map(String::as_str).map_err(TurnFailure::Start)
+    }
+
+    /// What is known of the installed CLI, looked up once it is first needed: that takes 130 ms.
     ///
     /// # Errors
     /// [`TurnFailure::Start`] when the CLI does not answer; the next call looks again.
     pub async fn installed(&self) -> Result<&Installed, TurnFailure> {
-        self.installed.get_or_try_init(|| self.look()).await.map_err(TurnFailure::Start)
+        self.installed.get_or_try_init(|| self.look()).await
     }
 
-    async fn look(&self) -> std::io::Result<Installed> {
+    async fn look(&self) -> Result<Installed, TurnFailure> {
         let program = &self.settings.program;
-        let (version, help) = tokio::try_join!(program.version(), program.say("--help"))?;
+        let help = async { program.say("--help").await.map_err(TurnFailure::Start) };
+        let (version, help) = tokio::try_join!(self.version(), help)?;
         let command_line = command_line::chat_process(
             program,
             CliFeatures::from_help(&help),
@@ -151,12 +216,12 @@ impl ProcessSupply {
                 tracing::info!("the built-in stand-in takes the place of the Claude Code CLI");
             }
         }
-        Ok(Installed { version, command_line })
+        Ok(Installed { version: version.to_owned(), command_line })
     }
 
-    /// Removes the note that the CLI keeps of a running session, for a process that was killed and could not do so
-    /// itself. Ids of processes come back; their notes should not.
-    pub async fn forget(&self, process_id: i32) {
+    /// Removes the note that the CLI keeps of a running session: whichever way a process was meant to end, it may have been
+    /// killed, and could not do so itself. Ids of processes come back; their notes should not.
+    async fn forget(&self, process_id: i32) {
         let note = self.folders.config.join("sessions").join(format!("{process_id}.json"));
         let _ = tokio::fs::remove_file(note).await;
     }

@@ -20,6 +20,8 @@ pub const MAX_RESULT_CHARS: usize = 500_000;
 #[derive(Debug, Default)]
 pub struct ToolServer {
     tools: Vec<Tool>,
+    /// Whether the CLI is told of the server though it has no tools yet.
+    declared: bool,
     greeted: bool,
     listed: bool,
     waiting: Vec<WaitingCall>,
@@ -85,6 +87,18 @@ impl ToolServer {
         Self { tools, ..Self::default() }
     }
 
+    /// A server that the CLI is told of even if it has no tools: they may come later.
+    #[must_use]
+    pub fn declared(tools: Vec<Tool>) -> Self {
+        Self { tools, declared: true, ..Self::default() }
+    }
+
+    /// Has these tools in place of none. The CLI must be told to ask again: it would not see one that is taken away.
+    pub fn replace(&mut self, tools: Vec<Tool>) {
+        self.tools = tools;
+        self.listed = false;
+    }
+
     /// Whether there is a tool of that name.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
@@ -95,19 +109,23 @@ impl ToolServer {
     /// where there are none.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.listed || self.tools.is_empty()
+        self.listed || !self.is_declared()
     }
 
     /// Whether the CLI has begun to ask for the tools, or need not.
     #[must_use]
     pub fn is_greeted(&self) -> bool {
-        self.greeted || self.tools.is_empty()
+        self.greeted || !self.is_declared()
     }
 
     /// The names of the servers to declare when a process is set up.
     #[must_use]
     pub fn names(&self) -> &'static [&'static str] {
-        if self.tools.is_empty() { &[] } else { &[NAME] }
+        if self.is_declared() { &[NAME] } else { &[] }
+    }
+
+    fn is_declared(&self) -> bool {
+        self.declared || !self.tools.is_empty()
     }
 
     /// Takes a message of the CLI that came in the control request `request_id`.
@@ -123,7 +141,7 @@ impl ToolServer {
                 let InitializeParams { protocol_version } = serde_json::from_str(params)?;
                 json!({
                     "protocolVersion": protocol_version,
-                    "capabilities": {"tools": {}},
+                    "capabilities": {"tools": {"listChanged": true}},
                     "serverInfo": {"name": NAME, "version": env!("CARGO_PKG_VERSION")},
                 })
             }

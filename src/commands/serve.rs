@@ -26,7 +26,7 @@ fn configure(arguments: &ServeArguments) -> Result<Config, ConfigError> {
     Config::new(loaded.settings, &around)
 }
 
-async fn serve(config: Config) -> std::io::Result<()> {
+async fn serve(mut config: Config) -> std::io::Result<()> {
     let version = config.claude.process.program.version().await.map_err(|error| {
         let message = format!(
             "The Claude Code CLI cannot be used: {error}. Install it with `npm install -g \
@@ -35,6 +35,7 @@ async fn serve(config: Config) -> std::io::Result<()> {
         std::io::Error::new(error.kind(), message)
     })?;
     tracing::debug!(version, "the Claude Code CLI is there");
+    config.claude.process.version = Some(version);
     let listener = TcpListener::bind(config.address).await.map_err(|error| {
         std::io::Error::new(error.kind(), format!("Cannot listen on {}: {error}.", config.address))
     })?;

@@ -38,6 +38,7 @@ use crate::claude::kept::KeepLimits;
 use crate::claude::memory;
 use crate::claude::process::own_program;
 use crate::claude::supply::ProcessSettings;
+use crate::claude::warm::WarmLimits;
 use crate::http::keys::ApiKeys;
 use crate::http::{HttpSettings, Mode};
 use crate::media::MediaSettings;
@@ -139,6 +140,7 @@ impl Config {
                     state_dir,
                     base_url: settings.anthropic_base_url.map(|url| url.0),
                     passed_through,
+                    version: None,
                 },
                 deadlines: Deadlines {
                     first_frame: settings.first_frame_timeout.0,
@@ -151,8 +153,15 @@ impl Config {
                     live: settings.live_ttl.0,
                     parked: settings.parked_ttl.0,
                     processes: settings.max_kept.get(),
-                    memory: settings.memory_budget.map_or_else(memory::default_budget, |budget| budget.0),
                 },
+                queue_timeout: settings.queue_timeout.0,
+                warm: WarmLimits {
+                    min: settings.warm_min.get(),
+                    max: settings.warm_max.get(),
+                    idle: settings.warm_idle.0,
+                    max_age: settings.warm_max_age.0,
+                },
+                memory_budget: settings.memory_budget.map_or_else(memory::default_budget, |budget| budget.0),
             },
             http: HttpSettings {
                 keys,

@@ -60,6 +60,8 @@ settings! {
         max_concurrency: Whole<1, 10_000>, "COUPLET_MAX_CONCURRENCY", default = "16";
         /// Requests that may wait for a place; the next one gets a 429.
         queue_size: Whole<0, 1_000_000>, "COUPLET_QUEUE_SIZE", default = "64";
+        /// Seconds a request may wait for a place, or for the memory of a process; then it gets a 429.
+        queue_timeout: Seconds, "COUPLET_QUEUE_TIMEOUT", default = "30";
         /// Seconds until the model must have begun to answer.
         first_frame_timeout: Seconds, "COUPLET_FIRST_FRAME_TIMEOUT", default = "120";
         /// Seconds an answer that has begun may be silent.
@@ -77,7 +79,20 @@ settings! {
         live_ttl: Seconds, "COUPLET_LIVE_TTL", default = "600";
         /// Seconds a process waits for the results of its tools.
         parked_ttl: Seconds, "COUPLET_PARKED_TTL", default = "900";
-        /// Memory for all processes together. Those that have waited longest end when it runs short; requests never do.
+    }
+    "Processes that wait for the next conversation" {
+        /// Processes that wait at least: a chat client often sends two or three requests at once. They are set up ahead for the
+        /// system prompts and tools that are asked for most, and one in three for any.
+        warm_min: Whole<0, 1000>, "COUPLET_WARM_MIN", default = "3";
+        /// Processes that wait at most, when many are needed at once. With 0 each new conversation waits for the start of a
+        /// process.
+        warm_max: Whole<0, 1000>, "COUPLET_WARM_MAX", default = "8";
+        /// Seconds after a burst of requests until fewer processes wait again.
+        warm_idle: Seconds, "COUPLET_WARM_IDLE", default = "300";
+        /// Seconds a process waits until a younger one takes its place.
+        warm_max_age: Seconds, "COUPLET_WARM_MAX_AGE", default = "1800";
+        /// Memory for all processes together, whatever they do; each takes about 180 MB. It bounds how many answer at once.
+        /// Those that wait end when it runs short; requests never do.
         memory_budget: Option<Bytes>, "COUPLET_MEMORY_BUDGET",
             unset = "half of what the machine or its container has", example = "4GiB";
     }

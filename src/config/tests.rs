@@ -239,7 +239,7 @@ fn a_folder_called_env_is_left_alone() {
 fn values(setting: &Setting) -> [&'static str; 2] {
     match setting.key {
         "host" => ["127.0.0.2", "::1"],
-        "port" | "max_concurrency" | "queue_size" | "max_kept" => ["77", "78"],
+        "port" | "max_concurrency" | "queue_size" | "max_kept" | "warm_min" | "warm_max" => ["77", "78"],
         "anthropic_base_url" | "allowed_origins" => ["https://a.example", "https://b.example"],
         "model_aliases" => ["a=sonnet", "a=opus"],
         "log" => ["warn", "error"],
@@ -247,7 +247,13 @@ fn values(setting: &Setting) -> [&'static str; 2] {
         "demo" => ["always", "never"],
         "image_urls" => ["pass", "refuse"],
         "memory_budget" => ["2GiB", "77"],
-        key if key.ends_with("timeout") || key.ends_with("ttl") || key == "shutdown_grace" => ["7", "7.5"],
+        key if key.ends_with("timeout")
+            || key.ends_with("ttl")
+            || key.starts_with("warm")
+            || key == "shutdown_grace" =>
+        {
+            ["7", "7.5"]
+        }
         _ => ["first", "second"],
     }
 }

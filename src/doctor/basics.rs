@@ -54,7 +54,7 @@ async fn sign_in(lab: &Laboratory) -> Finding {
         return Err("the token did not arrive at the API".to_owned());
     }
     let supply = lab.processes().map_err(|error| error.to_string())?;
-    let (process, _starting) = supply.take().await.map_err(|failure| failure.to_string())?;
+    let process = supply.start_process().await.map_err(|failure| failure.to_string())?;
     let id = process.id();
     let mut session = Session::new(process);
     initialize(&mut session).await?;
@@ -73,7 +73,7 @@ async fn sign_in(lab: &Laboratory) -> Finding {
 
 async fn end(lab: &Laboratory) -> Finding {
     let supply = lab.processes().map_err(|error| error.to_string())?;
-    let (process, _starting) = supply.take().await.map_err(|failure| failure.to_string())?;
+    let process = supply.start_process().await.map_err(|failure| failure.to_string())?;
     let mut session = Session::new(process);
     initialize(&mut session).await?;
     let begun = Instant::now();

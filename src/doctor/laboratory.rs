@@ -16,6 +16,7 @@ use crate::claude::failure::TurnFailure;
 use crate::claude::kept::KeepLimits;
 use crate::claude::said::Said;
 use crate::claude::supply::{ProcessSettings, ProcessSupply};
+use crate::claude::warm::WarmLimits;
 use crate::claude::{Claude, ClaudeSettings};
 use crate::tenant::Tenant;
 use crate::turn::{AssistantBlock, Message, Parameters, Turn, UserBlock};
@@ -67,11 +68,20 @@ impl Laboratory {
             state_dir: folder.path().join("state"),
             base_url: Some(upstream.base_url()),
             passed_through: std::env::var_os("PATH").map(|path| ("PATH".into(), path)).into_iter().collect(),
+            version: None,
         };
         let deadlines = Deadlines { first_frame: PATIENCE, idle: PATIENCE, total: PATIENCE * 2 };
-        let keep = KeepLimits { live: PATIENCE, parked: PATIENCE, processes: 2, memory: u64::MAX };
-        let claude =
-            ClaudeSettings { process: settings.clone(), deadlines, max_concurrency: 2, queue_size: 8, keep };
+        let keep = KeepLimits { live: PATIENCE, parked: PATIENCE, processes: 2 };
+        let claude = ClaudeSettings {
+            process: settings.clone(),
+            deadlines,
+            max_concurrency: 2,
+            queue_size: 8,
+            queue_timeout: PATIENCE,
+            keep,
+            warm: WarmLimits { min: 0, max: 0, idle: PATIENCE, max_age: PATIENCE },
+            memory_budget: u64::MAX,
+        };
         Ok(Self { settings, claude: Claude::new(claude)?, upstream, folder })
     }
 

@@ -122,7 +122,7 @@ async fn tool_calls(lab: &Laboratory) -> Finding {
     expect("stop reason", &called.end()?.reason, &StopReason::ToolUse)?;
     let ids = calls_of(&called);
     expect("calls", &ids.len(), &3)?;
-    expect("processes that wait", &lab.claude().kept().parked, &1)?;
+    expect("processes that wait", &lab.claude().processes().kept.parked, &1)?;
     // As large as may be.
     let image = Media::Image { format: ImageFormat::Png, bytes: png(412, 412, noise)? };
     let contents = [

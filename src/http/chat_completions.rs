@@ -50,6 +50,7 @@ async fn create(
     let id = format!("chatcmpl-{}", Uuid::new_v4().simple());
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let answer = app.claude.answer(tenant, turn);
+    log.answered_by(answer.origin());
     let fingerprint = app.http.mode.fingerprint();
     // The whole answer always tells its usage.
     let writer = ChunkWriter::new(&id, now, fingerprint, include_usage || !stream, calls);

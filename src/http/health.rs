@@ -21,7 +21,7 @@ pub fn router() -> Router<App> {
 /// What the server is and how it is doing.
 async fn health(State(app): State<App>) -> Response {
     let (status, reason) = state(&app).await;
-    let kept = app.claude.kept();
+    let processes = app.claude.processes();
     let body = json!({
         "status": if status == StatusCode::OK { "ok" } else { "unavailable" },
         "reason": reason,
@@ -29,8 +29,16 @@ async fn health(State(app): State<App>) -> Response {
         "version": env!("CARGO_PKG_VERSION"),
         "claude_cli_version": app.claude.cli_version().await.ok(),
         "free_places": app.claude.free_places(),
-        "live_conversations": kept.live,
-        "parked_conversations": kept.parked,
+        "queued": processes.queued,
+        "processes": {
+            "starting": processes.warm.starting,
+            "generic": processes.warm.generic,
+            "prepared": processes.warm.prepared,
+            "working": processes.working,
+            "live": processes.kept.live,
+            "parked": processes.kept.parked,
+        },
+        "memory": {"used_bytes": processes.memory_used, "budget_bytes": processes.memory_budget},
         "unknown_frames": unknown_frames(),
     });
     (status, Json(body)).into_response()

@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use super::REQUEST_ID;
 use crate::claude::answer::{AnswerEvent, Usage};
+use crate::claude::sink::{OriginCell, ProcessOrigin};
 
 /// The longest id that is taken from a client.
 const MAX_ID: usize = 128;
@@ -57,6 +58,8 @@ struct Chat {
     stream: bool,
     ignored: String,
     cause: Option<&'static str>,
+    /// Which process answers.
+    origin: Option<Arc<OriginCell>>,
     first_delta: Option<Duration>,
     /// How many calls of tools the model made.
     tool_calls: u32,
@@ -177,6 +180,13 @@ impl RequestLog {
         }
     }
 
+    /// Which process answers will be read from there.
+    pub fn answered_by(&self, origin: Arc<OriginCell>) {
+        if let Some(chat) = &mut self.line().chat {
+            chat.origin = Some(origin);
+        }
+    }
+
     /// The turn failed for this reason.
     pub fn cause(&self, kind: &'static str) {
         self.line().chat.get_or_insert_default().cause = Some(kind);
@@ -229,6 +239,7 @@ impl Line {
                     resolved_model = text(|chat| &chat.resolved_model),
                     stream = chat.map(|chat| chat.stream),
                     ignored = text(|chat| &chat.ignored),
+                    process = chat.and_then(|chat| chat.origin.as_ref()?.get()).map(ProcessOrigin::as_str),
                     first_delta_ms = chat.and_then(|chat| chat.first_delta).map(milliseconds),
                     tool_calls = chat.map(|chat| chat.tool_calls).filter(|calls| *calls > 0),
                     total_ms = self.begun.map(|begun| milliseconds(begun.elapsed())),

@@ -43,6 +43,7 @@ pub async fn record(cli: PathBuf, launcher: PathBuf, folder: &Path) -> io::Resul
         state_dir: state.path().to_owned(),
         base_url: Some(upstream.base_url()),
         passed_through: std::env::var_os("PATH").map(|path| ("PATH".into(), path)).into_iter().collect(),
+        version: None,
     })?;
     for scenario in scenarios::all() {
         let lines = dialogue(&supply, &scenario).await?;
@@ -62,7 +63,7 @@ fn write(folder: &Path, name: &str, lines: &[Value]) -> io::Result<()> {
 /// A command as Couplet never writes it, without its guards: what the CLI then answers by itself must not pass for an
 /// answer of the model.
 async fn bare_command(supply: &ProcessSupply) -> io::Result<Vec<Value>> {
-    let (process, _starting) = supply.take().await.map_err(io::Error::other)?;
+    let process = supply.start_process().await.map_err(io::Error::other)?;
     let mut tape = Tape::new(process, &[]);
     let request = ControlRequest::Initialize { system_prompt: "", servers: &[] };
     tape.write(&FrameIn::ControlRequest { request_id: "setup-0".to_owned(), request }).await?;
@@ -79,7 +80,7 @@ async fn bare_command(supply: &ProcessSupply) -> io::Result<Vec<Value>> {
 /// A scenario, line by line.
 async fn dialogue(supply: &ProcessSupply, scenario: &Scenario) -> io::Result<Vec<Value>> {
     let Scenario { turn, then, .. } = scenario;
-    let (process, _starting) = supply.take().await.map_err(io::Error::other)?;
+    let process = supply.start_process().await.map_err(io::Error::other)?;
     let mut tape = Tape::new(process, &turn.tools);
     for frame in frame_in::of_turn(turn, Some(CacheTtl::OneHour)) {
         tape.write(&frame).await?;

@@ -110,7 +110,7 @@ async fn tools_are_called_and_their_results_read_in_a_conversation_that_stays() 
         .map(|call| &call["function"]["arguments"])
         .collect();
     assert_eq!(cities, [r#"{"city":"Paris"}"#, r#"{"city":"Rome"}"#]);
-    assert_eq!(health(&server).await["parked_conversations"], 1);
+    assert_eq!(health(&server).await["processes"]["parked"], 1);
 
     messages.push(message.clone());
     for (call, result) in [(1, "30"), (0, "22 [[echo messages]]")] {
@@ -127,11 +127,7 @@ async fn tools_are_called_and_their_results_read_in_a_conversation_that_stays() 
     let text = |text: &str| json!([{"type": "text", "text": text}]);
     assert_eq!(results, [&text("22 [[echo messages]]"), &text("30")]);
     let kept = health(&server).await;
-    assert_eq!(
-        (&kept["parked_conversations"], &kept["live_conversations"]),
-        (&json!(0), &json!(1)),
-        "{kept}"
-    );
+    assert_eq!((&kept["processes"]["parked"], &kept["processes"]["live"]), (&json!(0), &json!(1)), "{kept}");
 
     messages.push(message.clone());
     messages.push(json!({"role": "user", "content": "[[echo messages]]"}));
@@ -149,7 +145,7 @@ async fn a_call_of_no_tool_is_the_client_s_to_answer() {
         let answer = ask(&server, &weather(&[json!({"role": "user", "content": call})])).await;
         let choice = &answer.data[0]["choices"][0];
         assert_eq!(choice["message"]["tool_calls"].as_array().map(Vec::len), Some(1), "{answer:?}");
-        assert_eq!(health(&server).await["parked_conversations"], 0);
+        assert_eq!(health(&server).await["processes"]["parked"], 0);
     }
 }
 

@@ -23,6 +23,11 @@ impl<'a> MessageIn<'a> {
         Self { id: None, role: "user", content: user_content(blocks) }
     }
 
+    /// Nothing but white space.
+    pub(super) fn blank() -> Self {
+        Self { id: None, role: "user", content: ContentIn::Text(" ") }
+    }
+
     /// What the model said. Releases up to 2.1.240 take messages without an id for parts of one, and put all calls of the
     /// history into the first of them; the id goes no further than the CLI.
     pub(super) fn assistant(id: String, blocks: &'a [AssistantBlock]) -> Self {

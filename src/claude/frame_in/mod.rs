@@ -13,6 +13,7 @@ pub use settings::{changed_settings, flag_settings};
 
 use super::prompt_cache::CacheTtl;
 use super::tool_server::{self, WaitingCall};
+use super::warm::profile::{Prepared, Profile};
 use crate::turn::{AssistantBlock, Effort, Message, ResultBlock, Turn, UserBlock};
 
 /// A question, a control request or a piece of history on its way into the CLI.
@@ -83,6 +84,35 @@ pub enum ControlRequest<'a> {
     },
     /// Ends the running answer.
     Interrupt,
+    /// A message to a server of tools, as if it came from that server.
+    McpMessage {
+        /// The server.
+        server_name: &'static str,
+        /// The message.
+        message: Notification,
+    },
+}
+
+/// A JSON-RPC message without an answer.
+#[derive(Debug, Serialize)]
+pub struct Notification {
+    jsonrpc: &'static str,
+    method: &'static str,
+}
+
+impl ControlRequest<'_> {
+    /// Changes no setting.
+    #[must_use]
+    pub fn no_settings() -> Self {
+        Self::ApplyFlagSettings { settings: Value::Object(serde_json::Map::new()) }
+    }
+
+    /// Says that the tools are others now; the CLI then asks for them.
+    #[must_use]
+    pub fn tools_changed() -> Self {
+        let message = Notification { jsonrpc: "2.0", method: "notifications/tools/list_changed" };
+        Self::McpMessage { server_name: tool_server::NAME, message }
+    }
 }
 
 /// The answer to a control request of the CLI.
@@ -132,8 +162,17 @@ impl<'a> FrameIn<'a> {
         Self::user(blocks, None)
     }
 
+    /// A question of nothing but white space, which releases from 2.1.240 on answer themselves, and forget.
+    #[must_use]
+    pub fn blank_question() -> Self {
+        Self::user_message(MessageIn::blank(), None)
+    }
+
     fn user(blocks: &'a [UserBlock], should_query: Option<bool>) -> Self {
-        let message = MessageIn::user(blocks);
+        Self::user_message(MessageIn::user(blocks), should_query)
+    }
+
+    fn user_message(message: MessageIn<'a>, should_query: Option<bool>) -> Self {
         Self::User { message, parent_tool_use_id: None, session_id: "", should_query, client_composed: true }
     }
 
@@ -195,18 +234,39 @@ impl<'a> FrameIn<'a> {
     }
 }
 
-/// What sets a fresh process up for a turn: system prompt, tools, model, parameters.
+/// What sets a process up for a turn, as far as it is not: system prompt, tools, model, parameters.
 #[must_use]
-pub fn set_up<'a>(turn: &'a Turn, servers: &'a [&'static str]) -> Vec<ControlRequest<'a>> {
-    let mut requests = vec![
-        ControlRequest::Initialize { system_prompt: &turn.system, servers },
-        ControlRequest::ApplyFlagSettings { settings: flag_settings(turn) },
-    ];
+pub fn set_up<'a>(
+    turn: &'a Turn,
+    prepared: &Prepared,
+    servers: &'a [&'static str],
+) -> Vec<ControlRequest<'a>> {
+    let initialize = ControlRequest::Initialize { system_prompt: &turn.system, servers };
+    let mut requests = Vec::with_capacity(3);
+    let has_settings = match prepared {
+        Prepared::Not => {
+            requests.push(initialize);
+            false
+        }
+        Prepared::For { model, .. } => settings::is_all(turn, model),
+    };
+    if !has_settings {
+        requests.push(ControlRequest::ApplyFlagSettings { settings: flag_settings(turn) });
+    }
     if turn.parameters.effort == Some(Effort::Off) {
         // Models that always think do not mind.
         requests.push(ControlRequest::SetMaxThinkingTokens { max_thinking_tokens: 0 });
     }
     requests
+}
+
+/// What sets a process up before there is a turn.
+#[must_use]
+pub fn set_up_ahead<'a>(profile: &'a Profile, servers: &'a [&'static str]) -> [ControlRequest<'a>; 2] {
+    [
+        ControlRequest::Initialize { system_prompt: &profile.system, servers },
+        ControlRequest::ApplyFlagSettings { settings: settings::model_only(&profile.model) },
+    ]
 }
 
 /// The turns before the question. The last of their blocks that can carry it gets `mark`: see [`super::prompt_cache`].
@@ -229,7 +289,7 @@ pub fn history(turn: &Turn, mark: Option<CacheTtl>) -> Vec<FrameIn<'_>> {
 #[must_use]
 pub fn of_turn(turn: &Turn, mark: Option<CacheTtl>) -> Vec<FrameIn<'_>> {
     let servers: &[_] = if turn.tools.is_empty() { &[] } else { &[tool_server::NAME] };
-    let set_up = set_up(turn, servers)
+    let set_up = set_up(turn, &Prepared::Not, servers)
         .into_iter()
         .enumerate()
         .map(|(index, request)| FrameIn::ControlRequest { request_id: format!("setup-{index}"), request });

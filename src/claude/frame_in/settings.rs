@@ -28,6 +28,18 @@ pub fn flag_settings(turn: &Turn) -> Value {
     Value::Object(settings)
 }
 
+/// The settings that bring a model and nothing else to the API.
+#[must_use]
+pub fn model_only(model: &str) -> Value {
+    json!({"model": model})
+}
+
+/// Whether a process that has this model, and no parameters, needs no settings for the turn.
+#[must_use]
+pub fn is_all(turn: &Turn, model: &str) -> bool {
+    flag_settings(turn) == model_only(model)
+}
+
 /// The settings for the next turn of a process that was set up, or last asked, with the parameters `before`; `None` where
 /// nothing changes. What is absent now is taken back.
 ///

@@ -30,7 +30,7 @@ async fn a_conversation_stays_in_its_process_and_arrives_as_it_was() {
     processes.dedup();
     assert_eq!(processes.len(), 1, "{processes:?}");
     assert_eq!(app.upstream.log().model_count(), questions.len());
-    assert_eq!((health(&app, "live_conversations").await, health(&app, "free_places").await), (1, 16));
+    assert_eq!((health(&app, "/processes/live").await, health(&app, "/free_places").await), (1, 16));
 }
 
 #[tokio::test]

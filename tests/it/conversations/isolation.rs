@@ -53,7 +53,7 @@ async fn none_goes_on(fields: &Value, changes: &[(&str, Change)]) {
         let heard = heard(&app.upstream, &asked);
         assert_ne!(heard.process, process, "{what}");
         assert_eq!(heard.turns, texts(&request), "{what}");
-        assert_eq!(health(&app, "live_conversations").await, 1, "{what}");
+        assert_eq!(health(&app, "/processes/live").await, 1, "{what}");
     }
     dialogue.say(&app, "[[words 1]] at last").await;
     assert_eq!(
@@ -181,7 +181,7 @@ async fn a_process_that_was_spoiled_is_not_gone_on_in(#[case] spoiled: Spoiled) 
         }
     };
     assert_eq!(heard(&app.upstream, question).process, first, "it was live");
-    assert_eq!(health(&app, "live_conversations").await, 0);
+    assert_eq!(health(&app, "/processes/live").await, 0);
     // The same once more, and what a client may make of what it got.
     let again = format!("[[say well]] {}", question.replace("[[", "[ [").replace("]]", "] ]"));
     assert_eq!(dialogue.say(&app, &again).await, "well");

@@ -32,7 +32,7 @@ async fn called(app: &TestApp) -> (Dialogue, Vec<String>) {
 
 /// Live and parked processes.
 async fn waiting(app: &TestApp) -> (u64, u64) {
-    (health(app, "live_conversations").await, health(app, "parked_conversations").await)
+    (health(app, "/processes/live").await, health(app, "/processes/parked").await)
 }
 
 fn result(id: &str, content: &str) -> Value {

@@ -26,7 +26,7 @@ async fn of_the_same_request_at_the_same_moment_one_goes_on_and_the_others_are_l
     let processes: HashSet<&str> = heard.iter().map(|heard| &*heard.process).collect();
     assert_eq!(processes.len(), SIDE_BY_SIDE, "no two in one process");
     assert!(processes.contains(&*first), "and one where the conversation was");
-    assert_eq!(health(&app, "live_conversations").await, SIDE_BY_SIDE as u64);
+    assert_eq!(health(&app, "/processes/live").await, SIDE_BY_SIDE as u64);
 }
 
 #[tokio::test]

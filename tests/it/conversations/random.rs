@@ -167,7 +167,7 @@ async fn replay(requests: &[Request]) -> Result<usize, TestCaseError> {
         prop_assert_eq!(&*owner, &setting, "a process of another");
         history.push(vec![answer]);
         known.push((setting, history));
-        prop_assert!(claude.kept().live <= 6);
+        prop_assert!(claude.processes().kept.live <= 6);
     }
     claude.shut_down(Duration::from_secs(2)).await;
     prop_assert_eq!(fake.living(), Vec::<u32>::new());

@@ -124,9 +124,9 @@ async fn soak(turns: usize, conversations: usize) {
 
     soak.is_at_rest().await;
     let health = soak.health().await;
-    let waiting = health["live_conversations"].as_u64().expect("a number");
+    let waiting = health["processes"]["live"].as_u64().expect("a number");
     assert!((1..=KEPT as u64).contains(&waiting), "{health}");
-    assert_eq!(health["parked_conversations"], 0);
+    assert_eq!(health["processes"]["parked"], 0);
     let open = own.with(usize::try_from(waiting).expect("few"));
     let id = soak.server.id();
     eventually(Duration::from_secs(10), "no descriptor is left open", || descriptors_of(id) <= open).await;
@@ -187,8 +187,8 @@ impl Soak {
         let begun = Instant::now();
         loop {
             let health = self.health().await;
-            let waiting = health["live_conversations"].as_u64().unwrap_or_default()
-                + health["parked_conversations"].as_u64().unwrap_or_default();
+            let waiting = health["processes"]["live"].as_u64().unwrap_or_default()
+                + health["processes"]["parked"].as_u64().unwrap_or_default();
             let children = children_of(self.server.id()).len() as u64;
             if health["free_places"] == SIDE_BY_SIDE && children == waiting {
                 return;

@@ -47,11 +47,11 @@ async fn go_on(app: &TestApp, dialogue: &mut Dialogue, question: &str) -> Recita
 
 async fn live(app: &TestApp, count: u64) {
     let begun = Instant::now();
-    while health(app, "live_conversations").await != count {
+    while health(app, "/processes/live").await != count {
         assert!(
             begun.elapsed() < PATIENCE,
             "{count} are to wait, not {}",
-            health(app, "live_conversations").await
+            health(app, "/processes/live").await
         );
     }
 }
@@ -92,7 +92,7 @@ async fn a_process_that_fails_before_its_first_word_is_replaced_unseen(#[case] e
     let second = go_on(&app, &mut dialogue, "die").await;
     assert_ne!(second.process_id, first.process_id);
     assert_eq!(go_on(&app, &mut dialogue, "and now?").await.process_id, second.process_id);
-    assert_eq!((fake.living().len(), health(&app, "free_places").await), (1, 16));
+    assert_eq!((fake.living().len(), health(&app, "/free_places").await), (1, 16));
 }
 
 #[tokio::test]
@@ -243,8 +243,8 @@ async fn processes_at_work_take_the_memory_of_those_that_wait() {
     let app = fake
         .app_with(|config| {
             config.claude.keep.processes = 4;
-            // One at work, and a small one that waits.
-            config.claude.keep.memory = OF_ONE + OF_ONE / 2;
+            // Two at work; or one, and a small one that waits.
+            config.claude.memory_budget = 2 * OF_ONE;
         })
         .await;
     let mut dialogue = Dialogue::new(&json!({}));
@@ -268,7 +268,7 @@ async fn processes_at_work_take_the_memory_of_those_that_wait() {
 
 #[rstest]
 #[case::where_none_may(|config: &mut couplet::config::Config| config.claude.keep.processes = 0)]
-#[case::where_there_is_no_memory(|config: &mut couplet::config::Config| config.claude.keep.memory = 1)]
+#[case::where_there_is_no_memory(|config: &mut couplet::config::Config| config.claude.memory_budget = 1)]
 #[case::where_there_is_no_time(|config: &mut couplet::config::Config| config.claude.keep.live = Duration::ZERO)]
 #[tokio::test]
 async fn no_process_waits(#[case] change: fn(&mut couplet::config::Config)) {
@@ -282,7 +282,7 @@ async fn no_process_waits(#[case] change: fn(&mut couplet::config::Config)) {
     let mut dialogue = Dialogue::new(&json!({}));
     let first = go_on(&app, &mut dialogue, "hello").await;
     fake.gone_within(SOON).await;
-    assert_eq!(health(&app, "live_conversations").await, 0);
+    assert_eq!(health(&app, "/processes/live").await, 0);
     assert_ne!(go_on(&app, &mut dialogue, "on").await.process_id, first.process_id);
 }
 
@@ -343,7 +343,7 @@ async fn turns_with_clients_that_leave_at_any_moment_leave_nothing_behind() {
         assert!(second.said.len() == 3 && first.said.len() == 1);
     }
     let begun = Instant::now();
-    while health(&app, "free_places").await != 16 {
+    while health(&app, "/free_places").await != 16 {
         assert!(begun.elapsed() < SOON, "all places are free");
     }
     live(&app, 4).await;

@@ -279,7 +279,7 @@ async fn a_call_that_cannot_wait_is_the_client_s_and_the_cli_says_nothing_to_it(
     let requests = app.upstream.log().model_requests();
     let answered = requests.iter().skip(1).filter(|request| request.gone().is_none()).count();
     assert_eq!(answered, 0, "no second request of the CLI's own is answered");
-    assert_eq!(app.health().await["parked_conversations"], 0);
+    assert_eq!(app.health().await["processes"]["parked"], 0);
 }
 
 #[rstest]

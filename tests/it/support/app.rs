@@ -10,6 +10,7 @@ use couplet::claude::conversation::Deadlines;
 use couplet::claude::credential::Credential;
 use couplet::claude::kept::KeepLimits;
 use couplet::claude::supply::ProcessSettings;
+use couplet::claude::warm::WarmLimits;
 use couplet::config::Config;
 use couplet::http::HttpSettings;
 use couplet::http::keys::ApiKeys;
@@ -62,6 +63,7 @@ impl Builder {
                     state_dir: state.path().join("state"),
                     base_url: Some(upstream.base_url()),
                     passed_through: passed_through.into_iter().collect(),
+                    version: None,
                 },
                 deadlines: Deadlines {
                     first_frame: Duration::from_secs(30),
@@ -74,8 +76,15 @@ impl Builder {
                     live: Duration::from_secs(60),
                     parked: Duration::from_secs(60),
                     processes: 16,
-                    memory: u64::MAX,
                 },
+                queue_timeout: Duration::from_secs(30),
+                warm: WarmLimits {
+                    min: 0,
+                    max: 0,
+                    idle: Duration::from_secs(60),
+                    max_age: Duration::from_secs(60),
+                },
+                memory_budget: u64::MAX,
             },
             http: HttpSettings::default(),
             media: MediaSettings::default(),

@@ -15,6 +15,7 @@ use couplet::claude::frame_out::Frame;
 use couplet::claude::process::Spawner;
 use couplet::claude::prompt_cache::CacheTtl;
 use couplet::claude::session::Session;
+use couplet::claude::warm::profile::Prepared;
 use couplet::turn::{Parameters, Turn, UserBlock};
 use couplet::upstream::Upstream;
 use serde_json::{Value, json};
@@ -139,7 +140,7 @@ impl Resumer {
         let process =
             self.spawner.spawn(line, &Credential::OauthToken(TOKEN.into())).await.expect("a process");
         let mut session = Session::new(process);
-        Conversation::begin(&mut session, turn, None, &self.catalog).await.expect("asked");
+        Conversation::begin(&mut session, &Prepared::Not, turn, None, &self.catalog).await.expect("asked");
         session
     }
 }

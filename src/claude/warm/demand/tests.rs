@@ -1,0 +1,159 @@
+use super::*;
+use crate::tenant::Tenant;
+use crate::turn::{Parameters, Turn};
+use proptest::prelude::*;
+
+const BOUNDS: Bounds = Bounds { floor: 3, cap: 8, memory: Duration::from_secs(300) };
+
+fn turn(system: &str) -> Turn {
+    Turn {
+        model: "m".to_owned(),
+        system: system.to_owned(),
+        history: Vec::new(),
+        question: Vec::new(),
+        tools: Vec::new(),
+        parameters: Parameters::default(),
+    }
+}
+
+fn key(system: &str) -> ProfileKey {
+    ProfileKey::of(&Tenant::anyone(), "credential", &turn(system))
+}
+
+fn demand(now: Instant) -> Demand {
+    let mut demand = Demand::new(BOUNDS, now);
+    demand.allow_prepared(true);
+    demand
+}
+
+fn ask(demand: &mut Demand, now: Instant, system: &str) {
+    demand.note(now, key(system), "m", || Profile::of(key(system), &turn(system)));
+}
+
+/// The plan in words: how many for anything, and for each system prompt.
+fn shown(plan: &Plan) -> (usize, Vec<(String, usize)>) {
+    let prepared = plan.prepared.iter().map(|(profile, number)| (profile.system.clone(), *number));
+    (plan.generic, prepared.collect())
+}
+
+fn seconds(number: u64) -> Duration {
+    Duration::from_secs(number)
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_anything_is_asked_the_floor_waits_for_anything() {
+    let now = Instant::now();
+    assert_eq!(shown(&demand(now).plan(now)), (3, vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_of_three_wait_for_what_was_asked_and_one_for_anything() {
+    let now = Instant::now();
+    let mut demand = demand(now);
+    ask(&mut demand, now, "a");
+    assert_eq!(shown(&demand.plan(now)), (1, vec![("a".to_owned(), 2)]));
+    ask(&mut demand, now + seconds(60), "b");
+    let plan = demand.plan(now + seconds(60));
+    assert_eq!(shown(&plan), (1, vec![("b".to_owned(), 1), ("a".to_owned(), 1)]));
+    assert_eq!((plan.number(None), plan.number(Some(key("a"))), plan.number(Some(key("c")))), (1, 1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn places_are_divided_by_use() {
+    let now = Instant::now();
+    let mut demand = demand(now);
+    for (system, times) in [("a", 6), ("b", 3), ("c", 1)] {
+        (0..times).for_each(|_| ask(&mut demand, now, system));
+    }
+    // Eight, as ten were asked at once; five of them divided as 6 : 3 : 1.
+    assert_eq!(shown(&demand.plan(now)), (3, vec![("a".to_owned(), 4), ("b".to_owned(), 1)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_raises_the_number_up_to_the_cap_and_is_forgotten_step_by_step() {
+    let now = Instant::now();
+    let mut demand = demand(now);
+    (0..5).for_each(|_| ask(&mut demand, now, "a"));
+    assert_eq!(demand.plan(now).total(), 5);
+    (0..20).for_each(|_| ask(&mut demand, now, "a"));
+    assert_eq!(demand.plan(now).total(), 8);
+    assert_eq!(demand.plan(now + seconds(300)).total(), 8);
+    // 25, 12, 6, 3.
+    let later = [301, 602, 903, 1204].map(|after| demand.plan(now + seconds(after)).total());
+    assert_eq!(later, [8, 6, 3, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_slowly_is_no_burst() {
+    let now = Instant::now();
+    let mut demand = demand(now);
+    for second in 0..60 {
+        ask(&mut demand, now + seconds(2 * second), "a");
+    }
+    assert_eq!(demand.plan(now + seconds(120)).total(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn late_uses_count_more() {
+    let now = Instant::now();
+    let mut demand = demand(now);
+    (0..8).for_each(|_| ask(&mut demand, now, "old"));
+    let later = now + seconds(4 * 600);
+    ask(&mut demand, later, "new");
+    // Eight uses are worth half of one by now.
+    assert_eq!(shown(&demand.plan(later)).1[0].0, "new");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_model_that_was_asked_last_is_set_ahead() {
+    let now = Instant::now();
+    let mut demand = demand(now);
+    ask(&mut demand, now, "a");
+    let other = || Profile { model: "other".to_owned(), ..Profile::of(key("a"), &turn("a")) };
+    demand.note(now, key("a"), "other", other);
+    assert_eq!(demand.plan(now).prepared[0].0.model, "other");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cli_that_cannot_be_set_up_ahead_has_only_processes_for_anything() {
+    let now = Instant::now();
+    let mut demand = demand(now);
+    ask(&mut demand, now, "a");
+    demand.allow_prepared(false);
+    assert_eq!(shown(&demand.plan(now)), (3, vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_huge_prompt_is_not_held_in_memory() {
+    let now = Instant::now();
+    let mut demand = demand(now);
+    ask(&mut demand, now, &"x".repeat(LONGEST + 1));
+    assert_eq!(shown(&demand.plan(now)), (3, vec![]));
+}
+
+proptest! {
+    /// Whatever is asked, and when: the number stays within its bounds, nothing is set up for what was not asked, and what is
+    /// remembered is bounded.
+    #[test]
+    fn plans_and_memory_are_bounded(
+        asked in prop::collection::vec((0_u64..120, 0_usize..200), 1..400),
+        floor in 0_usize..5,
+        more in 0_usize..10,
+    ) {
+        let start = Instant::now();
+        let mut now = start;
+        let bounds = Bounds { floor, cap: floor + more, memory: seconds(300) };
+        let mut demand = Demand::new(bounds, start);
+        demand.allow_prepared(true);
+        for (pause, system) in asked {
+            now += seconds(pause);
+            ask(&mut demand, now, &system.to_string());
+            let plan = demand.plan(now);
+            prop_assert!((floor..=floor + more).contains(&plan.total()));
+            prop_assert!(plan.total() == 0 || plan.generic > 0);
+            prop_assert!(plan.prepared.iter().all(|(profile, number)| *number > 0 && demand.profiles.contains_key(&profile.key)));
+            prop_assert!(demand.profiles.len() <= COUNTED);
+            prop_assert!(demand.profiles.values().filter(|seen| seen.whole.is_some()).count() <= KEPT_WHOLE);
+        }
+    }
+}
