@@ -23,11 +23,11 @@ pub fn measure(bench: &Bench) -> Vec<Section> {
         couplet.wait_for_pool(POOL, 1);
         bare_one.start_bare(bench, &prompt, 1);
         couplet.wait_for_pool(POOL, 1);
-        one.ask_couplet(&couplet, &prompt, 1);
+        one.ask_couplet(&couplet, &prompt, "hi", 1);
         couplet.wait_for_pool(POOL, 1);
         bare_eight.start_bare(bench, &prompt, 8);
         couplet.wait_for_pool(POOL, 1);
-        eight.ask_couplet(&couplet, &prompt, 8);
+        eight.ask_couplet(&couplet, &prompt, "hi", 8);
     }
     eprintln!();
     let table = Table::new(&[&["at once"], &COLUMNS[..]].concat())

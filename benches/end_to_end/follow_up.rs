@@ -11,6 +11,9 @@ use super::statistics::Stopwatch;
 /// The model answers it by a call.
 const CALL: &str = r#"[[tool weather {"city":"Paris"}]]"#;
 
+/// Runs for each of other parts: what is looked for is a few milliseconds, and a run takes a tenth of a second.
+const MORE: usize = 3;
+
 /// Measures it.
 pub fn measure(bench: &Bench) -> Section {
     let couplet = Couplet::start(bench, &[]);
@@ -24,7 +27,7 @@ pub fn measure(bench: &Bench) -> Section {
     let (mut live, mut parked) = (couplet.client(&plain), couplet.client(&tools));
 
     let [alone, through, alone_parked, through_parked] = interleaved(
-        bench.runs,
+        bench.runs * MORE,
         &mut [
             &mut || {
                 couplet.wait_for_pool(0, 0);
@@ -55,9 +58,11 @@ pub fn measure(bench: &Bench) -> Section {
         .compare("the result of a call", &alone_parked, &through_parked, Bar::More(3.0));
     Section {
         title: "A conversation that goes on, to the first text",
-        about: "The process of the last turn still holds the conversation, on both sides. A tool works for 20 ms before \
-                its result is sent."
-            .to_owned(),
+        about: format!(
+            "The process of the last turn still holds the conversation, on both sides. A tool works for 20 ms before its \
+             result is sent. n = {}.",
+            bench.runs * MORE
+        ),
         tables: vec![table],
     }
 }

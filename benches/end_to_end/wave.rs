@@ -29,9 +29,9 @@ impl Waves {
     }
 
     /// So many questions to Couplet, each in a conversation of its own.
-    pub fn ask_couplet(&mut self, couplet: &Couplet, prompt: &Prompt, number: usize) {
+    pub fn ask_couplet(&mut self, couplet: &Couplet, prompt: &Prompt, question: &str, number: usize) {
         let clients: Vec<_> = (0..number).map(|_| couplet.client(prompt)).collect();
-        self.add(clients, |client: &mut Client, _| client.try_ask("hi"));
+        self.add(clients, |client: &mut Client, _| client.try_ask(question));
     }
 
     /// So many processes of the CLI, each with a question of its own.
