@@ -57,7 +57,7 @@ impl Conversation {
                 self.set(&request["settings"]);
                 Value::Null
             }
-            Some("set_max_thinking_tokens" | "interrupt") => Value::Null,
+            Some("set_max_thinking_tokens" | "interrupt" | "mcp_message") => Value::Null,
             other => {
                 let error = format!("Unsupported control request subtype: {}", other.unwrap_or_default());
                 return json!({"type": "control_response",
@@ -93,6 +93,12 @@ impl Conversation {
         }
         Value::Object(body)
     }
+}
+
+/// Whether a user frame says nothing but white space.
+#[must_use]
+pub fn is_blank(frame: &Value) -> bool {
+    frame["message"]["content"].as_str().is_some_and(|text| text.trim().is_empty())
 }
 
 fn full_id(model: &str) -> &str {

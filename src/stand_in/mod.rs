@@ -87,6 +87,11 @@ async fn speak(api: Api) -> io::Result<()> {
     while let Some(frame) = speaker.next_frame().await? {
         match frame["type"].as_str() {
             Some("assistant") => speaker.conversation.say(&frame),
+            // As the CLI does: no question to the model, and nothing of it in the conversation.
+            Some("user") if frame["shouldQuery"] != false && conversation::is_blank(&frame) => {
+                let begins = frames::turn_begins(speaker.tools.names());
+                speaker.write_all(&[begins, frames::empty_result()]).await?;
+            }
             Some("user") => {
                 speaker.conversation.say(&frame);
                 if frame["shouldQuery"] == false {
@@ -133,7 +138,12 @@ impl Speaker {
                     self.write(&greeting).await?;
                 }
                 let answer = self.conversation.control(frame);
-                self.write(&answer).await
+                self.write(&answer).await?;
+                if frame["request"]["message"]["method"] == "notifications/tools/list_changed" {
+                    let list = self.tools.list();
+                    self.write(&list).await?;
+                }
+                Ok(())
             }
             Some("control_response") => {
                 let frames = self.tools.on_response(frame);

@@ -43,6 +43,11 @@ impl Tools {
         self.ask(Asked::Greeting, "initialize", Some(params))
     }
 
+    /// The frame that asks the server for its tools.
+    pub fn list(&mut self) -> Value {
+        self.ask(Asked::List, "tools/list", None)
+    }
+
     /// The tools as the API takes them.
     #[must_use]
     pub fn for_api(&self) -> Vec<Value> {
@@ -88,7 +93,7 @@ impl Tools {
         match self.open.remove(place).asked {
             Asked::Greeting => {
                 let notice = self.ask(Asked::Notice, "notifications/initialized", None);
-                vec![notice, self.ask(Asked::List, "tools/list", None)]
+                vec![notice, self.list()]
             }
             Asked::Notice => Vec::new(),
             Asked::List => {

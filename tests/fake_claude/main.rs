@@ -93,6 +93,14 @@ fn chat() -> io::Result<()> {
 fn take_turn(player: &mut Player, path: &Path, turn: &Value) -> io::Result<()> {
     let texts = texts_of(turn);
     let asked = texts.concat();
+    if turn["type"] == "user" && turn["shouldQuery"] != false && asked.trim().is_empty() {
+        write_frame(
+            &json!({"type": "system", "subtype": "init", "session_id": "s", "tools": player.holds.tools}),
+        )?;
+        return write_frame(
+            &json!({"type": "result", "subtype": "success", "is_error": false, "result": ""}),
+        );
+    }
     player.holds.said.push((turn["type"].as_str().unwrap_or_default().to_owned(), texts));
     if turn["type"] != "user" {
         return Ok(());

@@ -173,6 +173,10 @@ impl Player {
                 self.list_tools(server)?;
             }
         }
+        if request["request"]["message"]["method"] == "notifications/tools/list_changed" {
+            let server = request["request"]["server_name"].as_str().unwrap_or_default().to_owned();
+            self.list_tools(&server)?;
+        }
         Ok(if subtype == "interrupt" { Went::Interrupted } else { Went::On })
     }
 

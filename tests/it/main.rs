@@ -3,7 +3,7 @@
 //! Tests that start the real Claude Code CLI belong into `real_cli` or `conversations`, those that run clients behind it into
 //! `python`, `node` and `opencode`: `.config/nextest.toml` knows them by these names, and runs fewer of them at a time.
 
-// These three look at processes in /proc.
+// These, and `warm`, look at processes in /proc.
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod binary;
@@ -39,3 +39,6 @@ mod settings;
 mod support;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod warm;

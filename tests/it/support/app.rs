@@ -140,6 +140,12 @@ impl TestApp {
         self.post("/v1/chat/completions").json(body).send().await.expect("an answer")
     }
 
+    /// The same as a task of its own.
+    pub fn chat_later(&self, body: &Value) -> impl Future<Output = reqwest::Response> + Send + 'static {
+        let request = self.post("/v1/chat/completions").json(body);
+        async move { request.send().await.expect("an answer") }
+    }
+
     /// An answer that is not streamed: its status and body.
     pub async fn answer(&self, body: &Value) -> (u16, Value) {
         let response = self.chat(body).await;

@@ -152,7 +152,12 @@ pub fn arguments(fake: &FakeCli) -> Vec<String> {
 
 /// All variables that it needs, and some more. Unless they say otherwise each turn gets a process of its own.
 pub fn environment(more: &[(&str, &str)]) -> Vec<(String, String)> {
-    let needed = [("CLAUDE_CODE_OAUTH_TOKEN", TOKEN), ("NO_COLOR", "1"), ("COUPLET_MAX_KEPT", "0")];
+    let needed = [
+        ("CLAUDE_CODE_OAUTH_TOKEN", TOKEN),
+        ("NO_COLOR", "1"),
+        ("COUPLET_MAX_KEPT", "0"),
+        ("COUPLET_WARM_MAX", "0"),
+    ];
     let all = needed.iter().filter(|(name, _)| more.iter().all(|(other, _)| other != name)).chain(more);
     all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
