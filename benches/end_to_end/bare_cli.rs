@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
 use couplet::claude::command_line::{CliProgram, CommandLine, Folders, chat_process};
@@ -49,10 +49,12 @@ pub fn path() -> Vec<(OsString, OsString)> {
 
 /// A process of the bare CLI.
 pub struct BareCli {
-    child: Bound,
+    /// What a killed process leaves in its configuration folder, where later ones look.
+    note: PathBuf,
     stdin: ChildStdin,
     lines: std::io::Lines<BufReader<ChildStdout>>,
     tools: ToolServer,
+    child: Bound,
 }
 
 impl BareCli {
@@ -69,7 +71,9 @@ impl BareCli {
                 .stderr(Stdio::null()),
         );
         let lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
-        Self { stdin: child.0.stdin.take().unwrap(), child, lines, tools: ToolServer::default() }
+        let config = line.environment.iter().find(|variable| variable.0 == "CLAUDE_CONFIG_DIR").unwrap();
+        let note = Path::new(&config.1).join("sessions").join(format!("{}.json", child.0.id()));
+        Self { stdin: child.0.stdin.take().unwrap(), lines, tools: ToolServer::default(), note, child }
     }
 
     /// Waits until it has nothing more to do.
@@ -172,5 +176,13 @@ impl BareCli {
             frame.write_to(&mut lines).unwrap();
         }
         self.stdin.write_all(&lines).unwrap();
+    }
+}
+
+impl Drop for BareCli {
+    fn drop(&mut self) {
+        let _ = self.child.0.kill();
+        let _ = self.child.0.wait();
+        let _ = std::fs::remove_file(&self.note);
     }
 }

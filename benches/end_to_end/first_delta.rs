@@ -12,7 +12,7 @@ use super::statistics::Stopwatch;
 const WAITING: u64 = 3;
 
 /// Measures it.
-pub fn measure(bench: &Bench) -> Section {
+pub fn measure(bench: &Bench) -> Vec<Section> {
     // Ended conversations do not stay: each question is a fresh one.
     let couplet = Couplet::start(bench, &[("COUPLET_MAX_KEPT", "0")]);
     let (plain, tools) = (Prompt::known(), Prompt::known().with_tools());
@@ -75,13 +75,13 @@ pub fn measure(bench: &Bench) -> Section {
         .compare("an unknown system prompt", &cold, &unknown, Bar::Ratio(0.35))
         .compare("a known system prompt with known tools", &cold_tools, &known_tools, Bar::Ratio(0.25))
         .compare("an unknown one with unknown tools", &cold_tools, &unknown_tools, Bar::Ratio(0.35));
-    Section {
+    vec![Section {
         title: "A new conversation, to the first text",
         about: "Known: asked for before, so that a process prepared for it waits. Unknown: never seen before, each time \
                 a new one; any process that waits is set up for it when it is asked for."
             .to_owned(),
         tables: vec![alone, compared],
-    }
+    }]
 }
 
 /// The time from the start of a process to the first text.

@@ -15,7 +15,7 @@ const CALL: &str = r#"[[tool weather {"city":"Paris"}]]"#;
 const MORE: usize = 3;
 
 /// Measures it.
-pub fn measure(bench: &Bench) -> Section {
+pub fn measure(bench: &Bench) -> Vec<Section> {
     let couplet = Couplet::start(bench, &[]);
     let (plain, tools) = (Prompt::known(), Prompt::known().with_tools());
     let start = |prompt: &Prompt| {
@@ -56,7 +56,7 @@ pub fn measure(bench: &Bench) -> Section {
     let table = Table::of_comparisons("Couplet, against a CLI that lives on")
         .compare("the next question", &alone, &through, Bar::More(3.0))
         .compare("the result of a call", &alone_parked, &through_parked, Bar::More(3.0));
-    Section {
+    vec![Section {
         title: "A conversation that goes on, to the first text",
         about: format!(
             "The process of the last turn still holds the conversation, on both sides. A tool works for 20 ms before its \
@@ -64,5 +64,5 @@ pub fn measure(bench: &Bench) -> Section {
             bench.runs * MORE
         ),
         tables: vec![table],
-    }
+    }]
 }

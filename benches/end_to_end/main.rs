@@ -50,8 +50,9 @@ const TOKEN: &str = "sk-ant-oat01-benchmark";
 type Part = (&'static str, fn(&Bench) -> Vec<Section>);
 
 /// All of them, in the order in which they are told.
-const PARTS: [Part; 4] = [
-    ("first-delta", |bench| vec![first_delta::measure(bench), follow_up::measure(bench)]),
+const PARTS: [Part; 5] = [
+    ("first-delta", first_delta::measure),
+    ("follow-up", follow_up::measure),
     ("at-once", at_once::measure),
     ("herd", herd::measure),
     ("start", start::measure),

@@ -31,7 +31,7 @@ impl Waves {
     /// So many questions to Couplet, each in a conversation of its own.
     pub fn ask_couplet(&mut self, couplet: &Couplet, prompt: &Prompt, question: &str, number: usize) {
         let clients: Vec<_> = (0..number).map(|_| couplet.client(prompt)).collect();
-        self.add(clients, |client: &mut Client, _| client.try_ask(question));
+        self.add(clients, |mut client: Client, _| (client.try_ask(question), client));
     }
 
     /// So many processes of the CLI, each with a question of its own.
@@ -43,27 +43,25 @@ impl Waves {
             bare.first_text();
             let time = begun.milliseconds();
             bare.end();
-            Ok(time)
+            (Ok(time), bare)
         });
     }
 
-    /// Asks at the same moment, on a thread for each.
-    fn add<T: Send>(
+    /// Asks at the same moment, on a thread for each. What `ask` gives back beside the time is ended later: that is no part
+    /// of the wave.
+    fn add<A: Send, B: Send>(
         &mut self,
-        askers: Vec<T>,
-        ask: impl Fn(&mut T, Stopwatch) -> Result<f64, String> + Sync,
+        askers: Vec<A>,
+        ask: impl Fn(A, Stopwatch) -> (Result<f64, String>, B) + Sync,
     ) {
-        let (gate, ask) = (Barrier::new(askers.len()), &ask);
-        let gate = &gate;
+        let (gate, ask) = (&Barrier::new(askers.len()), &ask);
         let answers: Vec<_> = scope(|threads| {
-            let start = |mut asker: T| {
+            let start = |asker: A| {
                 threads.spawn(move || {
                     gate.wait();
                     let begun = Stopwatch::start();
-                    let answer = ask(&mut asker, begun);
-                    let all = begun.milliseconds();
-                    // A process takes its time to end: not part of the wave.
-                    (answer, all, asker)
+                    let (answer, asked) = ask(asker, begun);
+                    (answer, begun.milliseconds(), asked)
                 })
             };
             let threads: Vec<_> = askers.into_iter().map(start).collect();
