@@ -50,6 +50,20 @@ impl CliProgram {
         }
     }
 
+    /// The same, wherever a process is started: a path that is relative to where Couplet runs would lead nowhere there. A name
+    /// without a folder is looked for in PATH.
+    #[must_use]
+    pub fn anywhere(self) -> Self {
+        let anywhere = |path: PathBuf| match path.parent() {
+            Some(folder) if folder != Path::new("") => std::path::absolute(&path).unwrap_or(path),
+            _ => path,
+        };
+        match self {
+            Self::Installed(path) => Self::Installed(anywhere(path)),
+            Self::StandIn { path, subcommand } => Self::StandIn { path: anywhere(path), subcommand },
+        }
+    }
+
     /// What comes before the CLI's own arguments.
     #[must_use]
     pub fn subcommand(&self) -> Option<&'static str> {
@@ -206,6 +220,16 @@ mod tests {
         };
         assert_eq!(only_in(&short, &long), ["FORCE_PROMPT_CACHING_5M=1"]);
         assert_eq!(only_in(&long, &short), ["ENABLE_PROMPT_CACHING_1H=1", "CLAUDE_CODE_PROMPT_CACHE_TTL=1h"]);
+    }
+
+    #[test]
+    fn a_relative_path_leads_to_the_same_program_from_every_folder() {
+        let anywhere = |path: &str| CliProgram::Installed(path.into()).anywhere().path().to_owned();
+        assert_eq!(anywhere("tools/claude"), std::env::current_dir().unwrap().join("tools/claude"));
+        assert_eq!(
+            [anywhere("/opt/claude"), anywhere("claude")],
+            [Path::new("/opt/claude"), Path::new("claude")]
+        );
     }
 
     #[test]

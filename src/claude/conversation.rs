@@ -71,22 +71,22 @@ impl Conversation {
         mark: Option<CacheTtl>,
         catalog: &Catalog,
     ) -> Result<(), TurnFailure> {
-        let is_missing_tools = match prepared {
+        let must_settle = match prepared {
             Prepared::Not => {
                 session.offer(&turn.tools);
                 !turn.tools.is_empty()
             }
-            Prepared::For { has_tools: true, .. } => false,
-            Prepared::For { has_tools: false, .. } if turn.tools.is_empty() => false,
-            Prepared::For { has_tools: false, .. } => {
+            Prepared::For { has_tools: false, .. } if !turn.tools.is_empty() => {
                 session.offer_instead(&turn.tools)?;
                 true
             }
+            // It may have been taken before its set-up was over.
+            Prepared::For { .. } => !session.is_settled(),
         };
         for request in frame_in::set_up(turn, prepared, session.tools().names()) {
             session.queue_control(request)?;
         }
-        if is_missing_tools {
+        if must_settle {
             session.flush().await?;
             settle(session, catalog).await?;
         }

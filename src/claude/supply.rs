@@ -96,7 +96,8 @@ impl ProcessSupply {
     ///
     /// # Errors
     /// When a folder cannot be made or the thread cannot be started.
-    pub fn new(settings: ProcessSettings) -> std::io::Result<Self> {
+    pub fn new(mut settings: ProcessSettings) -> std::io::Result<Self> {
+        settings.program = settings.program.anywhere();
         let credential_name = settings.credential.folder_name();
         let own = settings.state_dir.join("claude").join(&credential_name);
         let config = match &settings.credential {

@@ -1,14 +1,27 @@
 //! Conversations that go on in their process.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::laboratory::{Laboratory, expect, next_turn, question, session};
 use super::tools::{calls_of, text, two_tools};
 use super::{Check, Finding};
+use crate::claude::Claude;
+use crate::claude::features;
+use crate::claude::warm::WarmCount;
 use crate::turn::{Effort, Parameters, Turn, UserBlock};
 use crate::upstream::Asked;
 
-pub(super) const CHECKS: [Check; 2] = [
+/// Another model than that of [`question`].
+const OTHER_MODEL: &str = "claude-opus-5-5";
+
+pub(super) const CHECKS: [Check; 3] = [
+    Check {
+        name: "set up ahead",
+        needs: "a process that was set up before its question sends nothing until then, and what another would send",
+        run: |lab| Box::pin(set_up_ahead(lab)),
+    },
     Check {
         name: "live turns",
         needs: "a follow-up goes on in the same process, with everything before it byte for byte as it was",
@@ -20,6 +33,47 @@ pub(super) const CHECKS: [Check; 2] = [
         run: |lab| Box::pin(taken_back(lab)),
     },
 ];
+
+async fn set_up_ahead(lab: &Laboratory) -> Finding {
+    let before = lab.upstream().log().model_count();
+    let version = lab.version().await.map_err(|error| error.to_string())?;
+    let claude = lab.with_waiting(2).map_err(|error| error.to_string())?;
+    let plain = Turn { system: "be brief".to_owned(), ..question("/one [[words 1]]") };
+    let other = Turn { tools: two_tools(), model: OTHER_MODEL.to_owned(), ..plain.clone() };
+    let found = async {
+        wait_for(&claude, 2, 0).await?;
+        expect("requests before a question", &lab.upstream().log().model_count(), &before)?;
+        for turn in [&plain, &other] {
+            let ahead = lab.ask_of(&claude, turn.clone()).await.request()?;
+            let fresh = lab.ask(turn.clone()).await.request()?;
+            expect("request", &beginning(&ahead), &beginning(&fresh))?;
+            expect("model", &ahead.model(), &fresh.model())?;
+            if features::can_be_prepared(&version) {
+                // The next one finds a process with the system prompt.
+                wait_for(&claude, 1, 1).await?;
+            }
+        }
+        if !features::can_be_prepared(&version) {
+            return Ok("started ahead; set up ahead it is not, as this release cannot be".to_owned());
+        }
+        Ok("for its system prompt; tools and another model came later".to_owned())
+    };
+    let found = found.await;
+    claude.shut_down(Duration::from_secs(2)).await;
+    found
+}
+
+/// Waits until so many processes wait, for anything and for a system prompt.
+async fn wait_for(claude: &Claude, generic: usize, prepared: usize) -> Result<(), String> {
+    let wanted = WarmCount { starting: 0, generic, prepared };
+    for _ in 0..200 {
+        if claude.processes().warm == wanted {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Err(format!("{:?} wait instead of {wanted:?}", claude.processes().warm))
+}
 
 async fn follow_up(lab: &Laboratory) -> Finding {
     let mut turn = Turn { system: "be brief".to_owned(), ..question("/one [[words 3]]") };

@@ -70,19 +70,8 @@ impl Laboratory {
             passed_through: std::env::var_os("PATH").map(|path| ("PATH".into(), path)).into_iter().collect(),
             version: None,
         };
-        let deadlines = Deadlines { first_frame: PATIENCE, idle: PATIENCE, total: PATIENCE * 2 };
-        let keep = KeepLimits { live: PATIENCE, parked: PATIENCE, processes: 2 };
-        let claude = ClaudeSettings {
-            process: settings.clone(),
-            deadlines,
-            max_concurrency: 2,
-            queue_size: 8,
-            queue_timeout: PATIENCE,
-            keep,
-            warm: WarmLimits { min: 0, max: 0, idle: PATIENCE, max_age: PATIENCE },
-            memory_budget: u64::MAX,
-        };
-        Ok(Self { settings, claude: Claude::new(claude)?, upstream, folder })
+        let claude = Claude::new(self::settings(&settings, 0))?;
+        Ok(Self { settings, claude, upstream, folder })
     }
 
     /// The CLI's version.
@@ -125,10 +114,25 @@ impl Laboratory {
         ProcessSupply::new(self.settings.clone())
     }
 
+    /// The model behind the CLI once more, with so many processes that wait before they are needed.
+    ///
+    /// # Errors
+    /// When the folders cannot be made.
+    pub fn with_waiting(&self, number: usize) -> io::Result<Claude> {
+        let claude = Claude::new(settings(&self.settings, number))?;
+        claude.keep_warm();
+        Ok(claude)
+    }
+
     /// Asks a turn, reads its answer to the end, and waits a moment for requests that the CLI might add.
     pub async fn ask(&self, turn: Turn) -> Trial {
+        self.ask_of(&self.claude, turn).await
+    }
+
+    /// The same, in a process of `claude`.
+    pub async fn ask_of(&self, claude: &Claude, turn: Turn) -> Trial {
         let before = self.upstream.log().model_count();
-        let mut answer = self.claude.answer(Tenant::anyone(), turn);
+        let mut answer = claude.answer(Tenant::anyone(), turn);
         let mut trial = Trial {
             texts: Vec::new(),
             reasoning: String::new(),
@@ -171,6 +175,19 @@ impl Laboratory {
     /// Ends all processes.
     pub async fn close(self) {
         self.claude.shut_down(Duration::from_secs(2)).await;
+    }
+}
+
+fn settings(process: &ProcessSettings, waiting: usize) -> ClaudeSettings {
+    ClaudeSettings {
+        process: process.clone(),
+        deadlines: Deadlines { first_frame: PATIENCE, idle: PATIENCE, total: PATIENCE * 2 },
+        max_concurrency: 2,
+        queue_size: 8,
+        queue_timeout: PATIENCE,
+        keep: KeepLimits { live: PATIENCE, parked: PATIENCE, processes: 2 },
+        warm: WarmLimits { min: waiting, max: waiting, idle: PATIENCE, max_age: PATIENCE * 10 },
+        memory_budget: u64::MAX,
     }
 }
 

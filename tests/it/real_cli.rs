@@ -9,6 +9,7 @@ mod media;
 mod prefix;
 mod prompts;
 mod tools;
+mod warm;
 
 use std::time::Duration;
 

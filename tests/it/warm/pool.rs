@@ -8,7 +8,7 @@ use rstest::rstest;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{PATIENCE, app, app_with, question, recital, reciting, wait_for, waiting};
-use crate::support::fake_cli::script::{Script, Step};
+use crate::support::fake_cli::script::{OnControl, Script, Step};
 use crate::support::fake_cli::{FakeCli, eventually};
 
 /// Within this a process is gone after its end was decided.
@@ -223,4 +223,34 @@ async fn a_process_that_is_on_its_way_serves_the_question_that_comes_meanwhile()
     });
     // The first of them, which was not started for it.
     assert_eq!(heard.count(), 1);
+}
+
+#[tokio::test]
+async fn nothing_of_an_answer_is_lost_in_a_process_that_is_taken_before_its_set_up_is_over() {
+    let fake = reciting("none", vec![]);
+    let app = app(&fake, waiting(2, 2)).await;
+    wait_for(&app, (2, 0)).await;
+    let request = question(Some("be brief"), &[]);
+    recital(&app, &request).await;
+    wait_for(&app, (1, 1)).await;
+    let go = fake.file("go");
+    let late = OnControl::After(vec![Step::AwaitFile(go.clone())]);
+    let recite = vec![Step::Recite("fine".to_owned())];
+    let plays = vec![crate::support::fake_cli::play("", recite)];
+    fake.follow(&Script { controls: [("initialize".to_owned(), late)].into(), plays, ..Script::default() });
+    // Those that wait are taken; the next one is being set up, and is not done with it.
+    tokio::join!(recital(&app, &request), recital(&app, &request));
+    let begun = Instant::now();
+    while app.health().await["processes"]["starting"] != 1 {
+        assert!(begun.elapsed() < PATIENCE);
+    }
+    let starting: HashSet<u32> = fake.living().into_iter().collect();
+    let answer = recital(&app, &request);
+    tokio::pin!(answer);
+    tokio::select! {
+        answer = &mut answer => panic!("no answer was to come, but {answer:?}"),
+        () = tokio::time::sleep(Duration::from_millis(300)) => {}
+    }
+    std::fs::write(go, "").expect("a file");
+    assert!(starting.contains(&answer.await.process_id));
 }
