@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::profile::Profile;
 use crate::claude::conversation_key::ProfileKey;
+use crate::turn::Turn;
 
 /// A burst is what is taken within this time. What is taken more slowly can be replaced meanwhile: a start takes half a second.
 const BURST: Duration = Duration::from_secs(3);
@@ -110,8 +111,8 @@ impl Demand {
         self.prepares = allowed;
     }
 
-    /// A process is asked for, to be set up with the profile of that key and that model; `whole` makes the profile.
-    pub fn note(&mut self, now: Instant, key: ProfileKey, model: &str, whole: impl FnOnce() -> Profile) {
+    /// A process is asked for, to be set up for that turn, whose profile has that key.
+    pub fn note(&mut self, now: Instant, key: ProfileKey, turn: &Turn) {
         self.taken.push_back(now);
         self.forget_old(now);
         if self.taken.len() >= self.peak {
@@ -121,10 +122,9 @@ impl Demand {
         (seen.score, seen.at) = (seen.score(now) + 1.0, now);
         let score = seen.score;
         let better = self.profiles.values().filter(|other| other.score(now) > score).count();
-        let is_known = seen_whole(self.profiles.get(&key)).is_some_and(|whole| whole.model == model);
+        let is_known = seen_whole(self.profiles.get(&key)).is_some_and(|whole| whole.model == turn.model);
         if better < KEPT_WHOLE && !is_known {
-            let whole = whole();
-            if whole.size() <= LONGEST {
+            if let Some(whole) = Profile::within(LONGEST, key, turn) {
                 self.profiles.entry(key).and_modify(|seen| seen.whole = Some(Arc::new(whole)));
             }
             self.drop_the_least(now);

@@ -59,7 +59,11 @@ impl WarmProcesses {
         let Some(can_prepare) = self.when_installed().await else { return };
         inner.lock().demand.allow_prepared(can_prepare);
         loop {
-            let _ = timeout(CALM, inner.urgent.subscribe().wait_for(|turns| *turns == 0)).await;
+            let mut urgent = inner.urgent.subscribe();
+            tokio::select! {
+                () = inner.drain.cancelled() => break,
+                _ = timeout(CALM, urgent.wait_for(|turns| *turns == 0)) => {}
+            }
             while !inner.drain.is_cancelled() && self.step(Instant::now()) {}
             tokio::select! {
                 () = inner.drain.cancelled() => break,

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -31,6 +31,9 @@ use super::supply::{Installed, ProcessSupply, Starting};
 use crate::turn::Turn;
 use demand::{Bounds, Demand};
 use profile::{Prepared, Profile};
+
+/// How long a process may take to be handed over: at most it has a blank question to finish first, which takes 0.05 s.
+const HANDED_OVER: Duration = Duration::from_secs(2);
 
 /// How many processes wait, and how long.
 #[derive(Debug, Clone, Copy)]
@@ -177,8 +180,7 @@ impl WarmProcesses {
     pub async fn take(&self, key: ProfileKey, turn: &Turn, patience: Duration) -> Result<Warm, TurnFailure> {
         let inner = &self.inner;
         if inner.limits.max > 0 {
-            let profile = || Profile::of(key, turn);
-            inner.lock().demand.note(Instant::now(), key, &turn.model, profile);
+            inner.lock().demand.note(Instant::now(), key, turn);
             inner.changed.notify_one();
         }
         let allowed = self.allowed(patience);
@@ -263,14 +265,14 @@ impl WarmProcesses {
                 state.entries.remove(place)
             };
             self.inner.changed.notify_one();
-            if let Some(mut warm) = entry.claim.take().await {
+            if let Ok(Some(mut warm)) = timeout(HANDED_OVER, entry.claim.take()).await {
                 let has_tools = entry.profile.as_ref().is_some_and(|profile| profile.key == key);
                 if let Prepared::For { has_tools: has, .. } = &mut warm.prepared {
                     *has = has_tools;
                 }
                 return Some(warm);
             }
-            // It was lost meanwhile.
+            // It was lost meanwhile, or hangs.
         }
     }
 

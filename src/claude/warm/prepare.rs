@@ -15,7 +15,7 @@ use crate::claude::session::{Heard, Session};
 use crate::claude::supply::Starting;
 
 /// How long a process may take until it waits. Half a second is usual; on a busy machine it is more.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One that has waited less than this when it ends was no good from the start.
 const SOON: Duration = Duration::from_secs(10);

@@ -30,14 +30,21 @@ impl Profile {
         Self { key: ProfileKey::empty(), system, tools, model }
     }
 
-    /// Bytes it takes, about.
+    /// The profile of a turn, where it takes no more than so many bytes.
     #[must_use]
-    pub fn size(&self) -> usize {
-        let of_tool = |tool: &Tool| {
-            let schema = serde_json::to_string(&tool.schema).map_or(0, |schema| schema.len());
-            tool.name.len() + tool.description.len() + schema
-        };
-        self.system.len() + self.tools.iter().map(of_tool).sum::<usize>()
+    pub fn within(limit: usize, key: ProfileKey, turn: &Turn) -> Option<Self> {
+        let texts = |tool: &Tool| tool.name.len() + tool.description.len();
+        let schema =
+            |tool: &Tool| serde_json::to_string(&tool.schema).map_or(usize::MAX, |schema| schema.len());
+        let mut size = turn.system.len();
+        // The schemas last: they cost the most to look at.
+        for of_tool in [&texts as &dyn Fn(&Tool) -> usize, &schema] {
+            size = turn.tools.iter().map(of_tool).fold(size, usize::saturating_add);
+            if size > limit {
+                return None;
+            }
+        }
+        Some(Self::of(key, turn))
     }
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::tenant::Tenant;
-use crate::turn::{Parameters, Turn};
+use crate::turn::Parameters;
 use proptest::prelude::*;
 
 const BOUNDS: Bounds = Bounds { floor: 3, cap: 8, memory: Duration::from_secs(300) };
@@ -27,7 +27,7 @@ fn demand(now: Instant) -> Demand {
 }
 
 fn ask(demand: &mut Demand, now: Instant, system: &str) {
-    demand.note(now, key(system), "m", || Profile::of(key(system), &turn(system)));
+    demand.note(now, key(system), &turn(system));
 }
 
 /// The plan in words: how many for anything, and for each system prompt.
@@ -109,8 +109,7 @@ async fn the_model_that_was_asked_last_is_set_ahead() {
     let now = Instant::now();
     let mut demand = demand(now);
     ask(&mut demand, now, "a");
-    let other = || Profile { model: "other".to_owned(), ..Profile::of(key("a"), &turn("a")) };
-    demand.note(now, key("a"), "other", other);
+    demand.note(now, key("a"), &Turn { model: "other".to_owned(), ..turn("a") });
     assert_eq!(demand.plan(now).prepared[0].0.model, "other");
 }
 
