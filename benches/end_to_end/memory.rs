@@ -1,7 +1,5 @@
 //! The memory of Couplet alone: at rest, with open streams, and after they have ended.
 //!
-//!     cargo bench --bench end_to_end -- memory [STREAMS]
-//!
 //! The streams are answered by the stand-in for the CLI, each a process of its own whose memory is not counted. RSS is what
 //! the process holds, with the pages of the program and of libraries that it has in common with the stand-ins; PSS counts
 //! those by halves.
@@ -18,8 +16,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use super::MODEL;
 use super::couplet::Couplet;
+use super::report::{Section, Table, verdict};
+use super::{Bench, MODEL};
 
 /// Between two deltas of a stream.
 const APART: Duration = Duration::from_secs(5);
@@ -30,60 +29,91 @@ const ANSWER: Duration = Duration::from_secs(40);
 /// Waited until what was set off has come to rest: threads for blocking work end after ten seconds without any.
 const REST: Duration = Duration::from_secs(15);
 
-/// Runs the benchmark if the command line asks for it.
-pub fn run() -> bool {
-    let mut arguments = std::env::args().skip(1);
-    if !arguments.any(|argument| argument == "memory") {
-        return false;
-    }
-    let streams = arguments.find_map(|argument| argument.parse().ok()).unwrap_or(1000);
+/// How many streams are open at once.
+const STREAMS: usize = 1000;
+
+/// KiB of Couplet for each of them.
+const STREAM_BAR: f64 = 64.0;
+
+/// Megabytes at rest.
+const REST_BAR: f64 = 15.0;
+
+/// After them, in proportion to before.
+const AFTER_BAR: f64 = 1.2;
+
+/// Measures it.
+pub fn measure(bench: &Bench) -> Vec<Section> {
     raise_descriptors();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let upstream = runtime.block_on(Upstream::start_on_loopback()).unwrap();
-    let state = tempfile::tempdir().unwrap();
-    let at_once = streams.to_string();
-    let settings = [("COUPLET_MAX_CONCURRENCY", &*at_once), ("COUPLET_QUEUE_SIZE", &*at_once)];
-    let stand_in = stand_in(state.path());
-    let couplet = Couplet::start_with(&stand_in, state.path(), &upstream.base_url(), 0, &settings);
+    let (stand_in, at_once, url) = (stand_in(&bench.state), STREAMS.to_string(), upstream.base_url());
+    let settings = [
+        ("CLAUDE_CLI_PATH", stand_in.to_str().unwrap()),
+        ("ANTHROPIC_BASE_URL", &*url),
+        ("COUPLET_MAX_CONCURRENCY", &*at_once),
+        // It takes a stand-in for the real CLI until it has looked at it.
+        ("COUPLET_MEMORY_BUDGET", "400GiB"),
+        ("COUPLET_MAX_KEPT", "0"),
+    ];
+    let couplet = Couplet::start(bench, &settings);
     std::thread::sleep(REST);
-    println!("memory of Couplet (RSS; PSS in brackets)");
-    println!("  at its start        {}", Memory::of(couplet.id()));
+    let at_start = Memory::of(couplet.id());
 
     // What the program needs for its first answer, such as the pages of its code, it keeps.
     upstream.set_default(Reply::words(3));
     runtime.block_on(stream(couplet.port(), mpsc::channel(1).0));
     std::thread::sleep(REST);
     let rest = Memory::of(couplet.id());
-    println!("  at rest             {rest}, after one stream");
     let words = ANSWER.as_secs() / APART.as_secs();
     upstream.set_default(Reply::words(usize::try_from(words).unwrap()).between_deltas(APART));
 
-    runtime.block_on(async {
+    let open = runtime.block_on(async {
         let begun = Instant::now();
-        let (first_deltas, mut begun_streams) = mpsc::channel(streams);
+        let (first_deltas, mut begun_streams) = mpsc::channel(STREAMS);
         let clients: Vec<_> =
-            (0..streams).map(|_| tokio::spawn(stream(couplet.port(), first_deltas.clone()))).collect();
-        for _ in 0..streams {
+            (0..STREAMS).map(|_| tokio::spawn(stream(couplet.port(), first_deltas.clone()))).collect();
+        for number in 1..=STREAMS {
             begun_streams.recv().await.unwrap();
+            eprint!("\r  {number} of {STREAMS} ");
         }
-        let until = begun.elapsed();
-        assert!(until + REST < ANSWER, "the first answers ended before the last ones began");
+        assert!(begun.elapsed() + REST < ANSWER, "the first answers ended before the last ones began");
         tokio::time::sleep(Duration::from_secs(1)).await;
         let open = Memory::of(couplet.id());
-        println!("  {streams} open streams   {open}, after {:.0} s", until.as_secs_f64());
-        let more = open.resident.saturating_sub(rest.resident);
-        println!("  a stream            {:.1} KiB", more as f64 / streams as f64);
         for client in clients {
             client.await.unwrap();
         }
+        open
     });
-    for _ in 0..2 {
-        std::thread::sleep(REST);
-        let after = Memory::of(couplet.id());
-        let ratio = after.resident as f64 / rest.resident as f64;
-        println!("  after they ended    {after}: {ratio:.2} of that at rest");
-    }
-    true
+    eprintln!();
+    std::thread::sleep(REST * 2);
+    let after = Memory::of(couplet.id());
+    let of_a_stream = open.resident.saturating_sub(rest.resident) as f64 / STREAMS as f64;
+    let ratio = after.resident as f64 / rest.resident as f64;
+    let row = |memory: &Memory, more: String, bar: String| {
+        [megabytes(memory.resident), megabytes(memory.proportional)]
+            .map(|megabytes| format!("{megabytes:.1}"))
+            .into_iter()
+            .chain([more, bar])
+    };
+    let rest_bar = verdict(&format!("≤ {REST_BAR} MB"), megabytes(rest.resident) <= REST_BAR);
+    let stream_bar = verdict(&format!("≤ {STREAM_BAR} KiB"), of_a_stream <= STREAM_BAR);
+    let after_bar = verdict(&format!("≤ {AFTER_BAR} ×"), ratio <= AFTER_BAR);
+    let table = Table::new(&["", "RSS, MB", "PSS, MB", "", "bar"])
+        .row("after its start", row(&at_start, String::new(), String::new()))
+        .row("at rest, after an answer", row(&rest, String::new(), rest_bar))
+        .row("1,000 open streams", row(&open, format!("{of_a_stream:.1} KiB a stream"), stream_bar))
+        .row("30 s after their end", row(&after, format!("{ratio:.2} × that at rest"), after_bar));
+    vec![Section {
+        title: "Memory of Couplet alone",
+        about: "With the stand-in in place of the CLI, whose processes are not counted. RSS counts the pages of the program \
+                that the stand-ins have in common with it in full."
+            .to_owned(),
+        tables: vec![table],
+    }]
+}
+
+fn megabytes(kib: u64) -> f64 {
+    kib as f64 * 1024.0 / 1e6
 }
 
 /// The stand-in as a program without arguments of its own.
@@ -125,13 +155,6 @@ impl Memory {
     fn of(process: u32) -> Self {
         let summary = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap();
         Self { resident: field(&summary, "Rss:"), proportional: field(&summary, "Pss:") }
-    }
-}
-
-impl std::fmt::Display for Memory {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let megabytes = |kib: u64| kib as f64 * 1024.0 / 1e6;
-        write!(f, "{:.1} MB ({:.1} MB)", megabytes(self.resident), megabytes(self.proportional))
     }
 }
 

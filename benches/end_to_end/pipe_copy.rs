@@ -4,7 +4,7 @@
 //! that is what it costs.
 
 use std::convert::Infallible;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -18,6 +18,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
+
+use super::children::Bound;
 
 /// The argument that makes this program the copy.
 const ARGUMENT: &str = "__pipe-copy";
@@ -33,7 +35,7 @@ pub fn run() -> bool {
 
 /// A running copy, ended when dropped.
 pub struct PipeCopy {
-    child: Child,
+    child: Bound,
     pub port: u16,
 }
 
@@ -41,23 +43,16 @@ impl PipeCopy {
     /// Starts it.
     pub fn start() -> Self {
         let this = std::env::current_exe().unwrap();
-        let mut child = Command::new(this).arg(ARGUMENT).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = Bound::start(Command::new(this).arg(ARGUMENT).stdout(Stdio::piped()));
         let mut line = String::new();
-        let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
+        let mut stdout = std::io::BufReader::new(child.0.stdout.take().unwrap());
         std::io::BufRead::read_line(&mut stdout, &mut line).unwrap();
         Self { child, port: line.trim().parse().unwrap() }
     }
 
     /// Its process id.
     pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-}
-
-impl Drop for PipeCopy {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.child.0.id()
     }
 }
 

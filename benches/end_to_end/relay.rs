@@ -1,7 +1,5 @@
 //! What a frame costs on its way through Couplet, against the least that could be done ([`super::pipe_copy`]).
 //!
-//!     cargo bench --bench end_to_end -- relay [RUNS]
-//!
 //! Both read the same frames ([`super::frame_source`]) and serve the same client. CPU is that of their own process, without
 //! its children, from the first delta to the end of the stream: the start of a process is not in it. One stream in a
 //! burst, and some streams whose deltas trickle.
@@ -17,8 +15,9 @@ use serde_json::{Value, json};
 use super::couplet::Couplet;
 use super::frame_source::PAUSE;
 use super::pipe_copy::PipeCopy;
-use super::statistics::{confidence, median};
-use super::{MODEL, TOKEN};
+use super::report::{Section, Table, verdict};
+use super::statistics::{Estimate, Samples};
+use super::{Bench, MODEL, TOKEN};
 
 /// How the frames of a run come.
 struct Load {
@@ -35,46 +34,72 @@ const LOADS: [Load; 2] = [
     Load { name: "trickle", streams: 8, deltas: 250, apart: Duration::from_millis(4) },
 ];
 
-/// Runs the benchmark if the command line asks for it.
-pub fn run() -> bool {
-    let mut arguments = std::env::args().skip(1);
-    if !arguments.any(|argument| argument == "relay") {
-        return false;
-    }
-    let runs = arguments.find_map(|argument| argument.parse().ok()).unwrap_or(30);
-    let state = tempfile::tempdir().unwrap();
-    let this = std::env::current_exe().unwrap();
-    let couplet = Couplet::start(&this, state.path(), "http://127.0.0.1:9", 0);
-    let copy = PipeCopy::start();
-    println!("the relay, n = {runs}, interleaved");
-    for load in &LOADS {
-        compare(load, runs, &couplet, &copy);
-    }
-    true
-}
+/// At most so many times the CPU of the minimal copy.
+const BAR: f64 = 2.0;
 
-fn compare(load: &Load, runs: usize, couplet: &Couplet, copy: &PipeCopy) {
-    let measured = (0..=runs)
-        .map(|_| (measure(load, couplet.port(), couplet.id()), measure(load, copy.port, copy.id())));
-    // The first run fills caches and does not count.
-    let (through, least): (Vec<Run>, Vec<Run>) = measured.skip(1).unzip();
-    println!("{}: {} streams of {} deltas", load.name, load.streams, load.deltas);
-    let side = |name: &str, runs: &[Run]| {
-        let of = |figure: fn(&Run) -> f64| median(&runs.iter().map(figure).collect::<Vec<_>>());
-        println!(
-            "  {name:<12} CPU {:.2} µs a frame, {:.0} frames/s, {:.2} chunks a delta, {:.0} bytes and {:.1} events an HTTP chunk",
-            of(|run| run.cpu_per_delta),
-            of(|run| run.deltas_per_second),
-            of(|run| run.events_per_delta),
-            of(|run| run.bytes_per_piece),
-            of(|run| run.events_per_piece),
+/// Measures it.
+pub fn measure(bench: &Bench) -> Vec<Section> {
+    let this = std::env::current_exe().unwrap();
+    let settings =
+        [("CLAUDE_CLI_PATH", this.to_str().unwrap()), ("COUPLET_MAX_KEPT", "0"), ("COUPLET_WARM_MAX", "0")];
+    let couplet = Couplet::start(bench, &settings);
+    let copy = PipeCopy::start();
+    let mut cpu = Table::new(&["", "minimal copy, µs a delta", "Couplet, µs a delta", "ratio (95 %)", "bar"]);
+    let columns = ["", "deltas a second", "chunks a delta", "events a write", "bytes a write"];
+    let mut flow = Table::new(&columns);
+    for load in &LOADS {
+        let name = format!("{}: {} × {} deltas", load.name, load.streams, load.deltas);
+        let mut sides = [Vec::new(), Vec::new()];
+        for run in 0..=bench.runs {
+            eprint!("\r  {} {run} of {} ", load.name, bench.runs);
+            let measured = [(couplet.port(), couplet.id()), (copy.port, copy.id())]
+                .map(|(port, process)| observe(load, port, process));
+            // The first run fills caches and does not count.
+            if run > 0 {
+                std::iter::zip(&mut sides, measured).for_each(|(side, run)| side.push(run));
+            }
+        }
+        let of = |side: &[Run], figure: fn(&Run) -> f64| {
+            let mut samples = Samples::new();
+            for run in side {
+                samples.push(figure(run));
+            }
+            samples
+        };
+        let [through, least] = &sides;
+        let [through_cpu, least_cpu] = [through, least].map(|side| of(side, |run| run.cpu_per_delta));
+        let ratio = Estimate::of(&through_cpu, &least_cpu, |through, least| through / least);
+        cpu = cpu.row(
+            &name,
+            [
+                format!("{:.2}", least_cpu.median()),
+                format!("{:.2}", through_cpu.median()),
+                format!("{:.2} ({:.2} … {:.2})", ratio.value, ratio.low, ratio.high),
+                verdict(&format!("≤ {BAR} ×"), ratio.value <= BAR),
+            ],
         );
-        runs.iter().map(|run| run.cpu_per_delta).collect::<Vec<f64>>()
-    };
-    let (through, least) = (side("Couplet", &through), side("minimal copy", &least));
-    let (low, high) = confidence(&through, &least, |through, least| through / least);
-    let ratio = median(&through) / median(&least);
-    println!("  ratio of CPU {ratio:.3}  (95 %: {low:.3} to {high:.3})");
+        for (who, side) in [("Couplet", through), ("minimal copy", least)] {
+            let median = |figure: fn(&Run) -> f64| of(side, figure).median();
+            flow = flow.row(
+                &format!("{}, {who}", load.name),
+                [
+                    format!("{:.0}", median(|run| run.deltas_per_second)),
+                    format!("{:.2}", median(|run| run.events_per_delta)),
+                    format!("{:.1}", median(|run| run.events_per_piece)),
+                    format!("{:.0}", median(|run| run.bytes_per_piece)),
+                ],
+            );
+        }
+    }
+    eprintln!();
+    vec![Section {
+        title: "What a delta costs on its way",
+        about: "CPU of the server's own process, against a program that does nothing but make a minimal event of each line \
+                of a pipe. Both read from the same program in place of the CLI. Deltas that trickle each leave by \
+                themselves; a burst is written together."
+            .to_owned(),
+        tables: vec![cpu, flow],
+    }]
 }
 
 /// What one run showed.
@@ -87,7 +112,7 @@ struct Run {
     events_per_piece: f64,
 }
 
-fn measure(load: &Load, port: u16, process: u32) -> Run {
+fn observe(load: &Load, port: u16, process: u32) -> Run {
     let begun = Barrier::new(load.streams + 1);
     let (cpu, seen, time) = std::thread::scope(|scope| {
         let stream = || {
