@@ -42,7 +42,14 @@ pub fn run() -> bool {
     let upstream = runtime.block_on(Upstream::start_on_loopback()).unwrap();
     let state = tempfile::tempdir().unwrap();
     let at_once = streams.to_string();
-    let settings = [("COUPLET_MAX_CONCURRENCY", &*at_once), ("COUPLET_QUEUE_SIZE", &*at_once)];
+    let settings = [
+        ("COUPLET_MAX_CONCURRENCY", &*at_once),
+        ("COUPLET_QUEUE_SIZE", &*at_once),
+        // The stand-ins take far less than the CLI, for which the budget is meant.
+        ("COUPLET_MEMORY_BUDGET", "1TiB"),
+        ("COUPLET_WARM_MIN", "0"),
+        ("COUPLET_WARM_MAX", "0"),
+    ];
     let stand_in = stand_in(state.path());
     let couplet = Couplet::start_with(&stand_in, state.path(), &upstream.base_url(), 0, &settings);
     std::thread::sleep(REST);

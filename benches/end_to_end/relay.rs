@@ -44,7 +44,11 @@ pub fn run() -> bool {
     let runs = arguments.find_map(|argument| argument.parse().ok()).unwrap_or(30);
     let state = tempfile::tempdir().unwrap();
     let this = std::env::current_exe().unwrap();
-    let couplet = Couplet::start(&this, state.path(), "http://127.0.0.1:9", 0);
+    let couplet = {
+        // No process is started ahead while frames are counted.
+        let settings = [("COUPLET_WARM_MIN", "0"), ("COUPLET_WARM_MAX", "0")];
+        Couplet::start_with(&this, state.path(), "http://127.0.0.1:9", 0, &settings)
+    };
     let copy = PipeCopy::start();
     println!("the relay, n = {runs}, interleaved");
     for load in &LOADS {
