@@ -112,7 +112,8 @@ impl<R> LineReader<R> {
         (self.rest, self.line) = (0, 0..0);
         let (length, capacity) = (self.buffer.len(), self.buffer.capacity());
         let wanted = if self.was_filled && 2 * length > capacity {
-            2 * capacity
+            // What is beyond the limit need not be read to be refused.
+            (2 * capacity).min(self.limit + TRICKLE)
         } else if capacity > BURST && 2 * length <= BURST {
             BURST
         } else if self.was_filled {
