@@ -9,7 +9,12 @@ ARG DEBIAN_IMAGE=debian:bookworm-slim
 
 FROM ${RUST_IMAGE} AS couplet
 WORKDIR /build
+# The allocator (jemalloc) is built with make, which the slim image does not have.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends make \
+    && rm -rf /var/lib/apt/lists/*
 COPY Cargo.toml Cargo.lock ./
+COPY .cargo .cargo
 # The dependencies first, with an empty program: a layer that stays until they change. Tests, examples and benchmarks
 # are not in the context, so they leave the manifest too.
 RUN awk '/^\[/ { skip = /^\[\[(test|example|bench)\]\]/ } !skip' Cargo.toml > less \

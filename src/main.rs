@@ -10,6 +10,11 @@ use commands::Arguments;
 use couplet::claude::launcher;
 use couplet::stand_in;
 
+/// The system's own keeps what many streams once took.
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     // Before anything else: a process that is about to become the CLI, or stands in for it.

@@ -2,9 +2,8 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
 use couplet::claude::command_line::{CliProgram, CommandLine, Folders, chat_process};
 use couplet::claude::features::CliFeatures;
@@ -12,9 +11,14 @@ use couplet::claude::frame_in::{FrameIn, of_turn};
 use couplet::claude::frame_out::{self, Event, Frame};
 use couplet::claude::prompt_cache::CacheTtl;
 use couplet::claude::tool_server::{Reply, ToolServer};
-use couplet::turn::{Parameters, ResultBlock, Tool, Turn, UserBlock};
+use couplet::turn::{ResultBlock, Turn};
 
-use super::{MODEL, TOKEN};
+use super::TOKEN;
+use super::children::Bound;
+use super::client::{RESULT, TOOL_WORKS};
+use super::processes::wait_for_rest;
+use super::prompt::text;
+use super::statistics::Stopwatch;
 
 /// How the bare CLI is started.
 pub fn command_line(cli: &Path, state: &Path, base_url: &str) -> CommandLine {
@@ -45,61 +49,79 @@ pub fn path() -> Vec<(OsString, OsString)> {
 
 /// A process of the bare CLI.
 pub struct BareCli {
-    child: Child,
-    stdin: Option<ChildStdin>,
+    /// What a killed process leaves in its configuration folder, where later ones look.
+    note: PathBuf,
+    stdin: ChildStdin,
     lines: std::io::Lines<BufReader<ChildStdout>>,
     tools: ToolServer,
+    child: Bound,
 }
 
 impl BareCli {
-    /// Starts it, with the first question written to it at once; with tools it is asked once it knows them.
-    pub fn start(line: &CommandLine, question: &str, tools: &[Tool]) -> Self {
-        let mut child = Command::new(&line.program)
-            .args(&line.arguments)
-            .env_clear()
-            .envs(line.environment.iter().map(|(name, value)| (name, value)))
-            .current_dir(&line.work)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut bare =
-            Self { stdin: child.stdin.take(), child, lines, tools: ToolServer::new(tools.to_vec()) };
-        let turn = Turn {
-            model: MODEL.to_owned(),
-            system: String::new(),
-            history: Vec::new(),
-            question: text(question),
-            tools: tools.to_vec(),
-            parameters: Parameters::default(),
-        };
-        let mut frames = of_turn(&turn, None);
-        let question = frames.pop().unwrap();
-        bare.write(&frames);
-        while !bare.tools.is_ready() {
-            bare.read(|_| true);
+    /// Starts it.
+    pub fn start(line: &CommandLine) -> Self {
+        let mut child = Bound::start(
+            Command::new(&line.program)
+                .args(&line.arguments)
+                .env_clear()
+                .envs(line.environment.iter().map(|(name, value)| (name, value)))
+                .current_dir(&line.work)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null()),
+        );
+        let lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
+        let config = line.environment.iter().find(|variable| variable.0 == "CLAUDE_CONFIG_DIR").unwrap();
+        let note = Path::new(&config.1).join("sessions").join(format!("{}.json", child.0.id()));
+        Self { stdin: child.0.stdin.take().unwrap(), lines, tools: ToolServer::default(), note, child }
+    }
+
+    /// Waits until it has nothing more to do.
+    pub fn wait_for_rest(&self) {
+        wait_for_rest(self.child.0.id());
+    }
+
+    /// Sets it up for a conversation and waits until that is done.
+    pub fn set_up(&mut self, turn: &Turn) {
+        self.tools = ToolServer::new(turn.tools.clone());
+        let mut frames = of_turn(turn, None);
+        frames.pop();
+        let mut unanswered = frames.len();
+        self.write(&frames);
+        while unanswered > 0 || !self.tools.is_ready() {
+            self.read(|frame| {
+                unanswered -= usize::from(matches!(frame, Frame::ControlResponse(_)));
+                true
+            });
         }
-        bare.write(&[question]);
-        bare
     }
 
-    /// Asks a question, and gives the time to the first text of its answer, which is then read to its end.
-    pub fn ask(&mut self, question: &str) -> Duration {
+    /// Sets it up for a conversation and asks its first question, the quickest way: set-up and question are written at
+    /// once, except that tools must be known before.
+    pub fn set_up_and_ask(&mut self, turn: &Turn) {
+        self.tools = ToolServer::new(turn.tools.clone());
+        let mut frames = of_turn(turn, None);
+        let question = frames.pop().unwrap();
+        if turn.tools.is_empty() {
+            frames.push(question);
+            return self.write(&frames);
+        }
+        self.write(&frames);
+        while !self.tools.is_ready() {
+            self.read(|_| true);
+        }
+        self.write(&[question]);
+    }
+
+    /// Asks a question in a process that is set up.
+    pub fn ask(&mut self, question: &str) {
         let question = text(question);
-        let frame = [FrameIn::question(&question)];
-        let begun = Instant::now();
-        self.write(&frame);
-        let time = self.first_text(begun);
-        self.end();
-        time
+        self.write(&[FrameIn::question(&question)]);
     }
 
-    /// The time to the first text of the answer.
-    pub fn first_text(&mut self, begun: Instant) -> Duration {
-        self.read(|frame| matches!(frame, Frame::Event(Event::Text(_))));
-        begun.elapsed()
+    /// Reads the first text of the answer.
+    pub fn first_text(&mut self) {
+        self.read(|frame| matches!(frame, Frame::Event(Event::Text(text)) if !text.is_empty()));
     }
 
     /// Reads the answer to its end.
@@ -107,15 +129,8 @@ impl BareCli {
         self.read(|frame| matches!(frame, Frame::Result(_)));
     }
 
-    /// Asks a question that the model answers by one call; the time from the call's result to the first text.
-    pub fn ask_for_a_call(&mut self, question: &str) -> Duration {
-        let question = text(question);
-        self.write(&[FrameIn::question(&question)]);
-        self.answer_call()
-    }
-
-    /// The time from the result of the call that comes to the first text.
-    pub fn answer_call(&mut self) -> Duration {
+    /// Answers the call that comes; the time from its result to the first text, in milliseconds.
+    pub fn answer_call(&mut self) -> f64 {
         let mut id = None;
         self.read(|frame| {
             if let Frame::Event(Event::ToolUse { id: call, .. }) = frame {
@@ -128,10 +143,12 @@ impl BareCli {
             self.read(|_| true);
         }
         let call = self.tools.take(&id).unwrap();
-        let result = [ResultBlock::Text("22 degrees".to_owned())];
-        let begun = Instant::now();
+        let result = [ResultBlock::Text(RESULT.to_owned())];
+        std::thread::sleep(TOOL_WORKS);
+        let begun = Stopwatch::start();
         self.write(&[FrameIn::call_result(&call, &result)]);
-        let time = self.first_text(begun);
+        self.first_text();
+        let time = begun.milliseconds();
         self.end();
         time
     }
@@ -139,7 +156,7 @@ impl BareCli {
     /// Reads frames, and answers what the CLI asks, until one that is looked for.
     fn read(&mut self, mut is_it: impl FnMut(&Frame<'_>) -> bool) {
         loop {
-            let line = self.lines.next().unwrap().unwrap();
+            let line = self.lines.next().expect("the CLI has ended").unwrap();
             let Ok(frame) = frame_out::parse(line.as_bytes()) else { continue };
             if let Frame::ControlRequest(request) = &frame
                 && let Some(message) = request.message
@@ -158,18 +175,14 @@ impl BareCli {
         for frame in frames {
             frame.write_to(&mut lines).unwrap();
         }
-        self.stdin.as_mut().unwrap().write_all(&lines).unwrap();
+        self.stdin.write_all(&lines).unwrap();
     }
 }
 
 impl Drop for BareCli {
     fn drop(&mut self) {
-        self.stdin = None;
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.child.0.kill();
+        let _ = self.child.0.wait();
+        let _ = std::fs::remove_file(&self.note);
     }
-}
-
-fn text(text: &str) -> Vec<UserBlock> {
-    vec![UserBlock::Text(text.to_owned())]
 }

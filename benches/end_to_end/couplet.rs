@@ -1,136 +1,140 @@
-//! A running Couplet and a client of it.
+//! A running Couplet.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::bare_cli::path;
-use super::{MODEL, TOKEN};
+use super::children::Bound;
+use super::client::Client;
+use super::processes::{children_of, wait_for_end, wait_for_rest};
+use super::prompt::Prompt;
+use super::statistics::Stopwatch;
+use super::{Bench, TOKEN};
 
-/// A running Couplet, ended when dropped.
+/// How long Couplet may take to get ready.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running Couplet, ended when dropped, with all its processes.
 pub struct Couplet {
-    child: Child,
+    child: Bound,
     port: u16,
+    /// How long it took from its start until it was healthy, in milliseconds.
+    pub started_within: f64,
+}
+
+/// What `/health` tells of the pool.
+#[derive(Debug, Clone, Copy)]
+pub struct Pool {
+    /// Processes that are being started.
+    pub starting: u64,
+    /// Processes that wait for a conversation.
+    pub waiting: u64,
+    /// Of those, the ones that are set up for a system prompt and tools.
+    pub prepared: u64,
+    /// Processes that answer.
+    pub working: u64,
 }
 
 impl Couplet {
-    /// Starts it; at most so many processes wait with a conversation.
-    pub fn start(cli: &Path, state: &Path, base_url: &str, kept: usize) -> Self {
+    /// Starts it with these settings, and waits until it is healthy.
+    pub fn start(bench: &Bench, settings: &[(&str, &str)]) -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
-        let child = Command::new(env!("CARGO_BIN_EXE_couplet"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_couplet"));
+        command
             .env_clear()
             .envs(path())
             .env("PORT", port.to_string())
-            .env("CLAUDE_CLI_PATH", cli)
+            .env("CLAUDE_CLI_PATH", &bench.cli)
             .env("CLAUDE_CODE_OAUTH_TOKEN", TOKEN)
-            .env("ANTHROPIC_BASE_URL", base_url)
-            .env("COUPLET_STATE_DIR", state.join(format!("couplet-{kept}")))
-            .env("COUPLET_MAX_KEPT", kept.to_string())
+            .env("ANTHROPIC_BASE_URL", &bench.upstream)
+            .env("COUPLET_STATE_DIR", bench.state.join("couplet"))
             .env("COUPLET_LOG", "warn")
-            .spawn()
-            .unwrap();
-        let couplet = Self { child, port };
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            std::thread::sleep(Duration::from_millis(20));
+            .envs(settings.iter().copied());
+        let begun = Stopwatch::start();
+        let mut couplet = Self { child: Bound::start(&mut command), port, started_within: 0.0 };
+        while couplet.health().is_none_or(|(status, _)| status != 200) {
+            assert!(begun.milliseconds() < 20_000.0, "Couplet does not get healthy");
+            std::thread::sleep(Duration::from_micros(300));
         }
+        couplet.started_within = begun.milliseconds();
         couplet
     }
 
     /// A client with a conversation of its own.
-    pub fn client(&self, tools: &Value) -> Client {
-        let connection = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        connection.set_nodelay(true).unwrap();
-        Client { connection: BufReader::new(connection), messages: Vec::new(), tools: tools.clone() }
+    pub fn client(&self, prompt: &Prompt) -> Client {
+        Client::connect(self.port, prompt)
+    }
+
+    /// Where it listens on loopback.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.0.id()
+    }
+
+    /// The pool, as `/health` tells it.
+    pub fn pool(&self) -> Pool {
+        let (_, health) = self.health().expect("Couplet answers");
+        let processes = |name: &str| health["processes"][name].as_u64().unwrap_or_default();
+        Pool {
+            starting: processes("starting"),
+            waiting: processes("generic") + processes("prepared"),
+            prepared: processes("prepared"),
+            working: processes("working"),
+        }
+    }
+
+    /// Waits until at least so many processes wait, of which so many are prepared, and nothing moves any more.
+    pub fn wait_for_pool(&self, waiting: u64, prepared: u64) {
+        let begun = Instant::now();
+        loop {
+            let pool = self.pool();
+            if pool.starting + pool.working == 0 && pool.waiting >= waiting && pool.prepared >= prepared {
+                wait_for_rest(self.id());
+                // What came meanwhile?
+                let pool = self.pool();
+                if pool.starting + pool.working == 0 && pool.waiting >= waiting && pool.prepared >= prepared {
+                    return;
+                }
+            }
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "not {waiting} processes wait, {prepared} of them prepared: {pool:?}"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The status and body of `/health`, if it is answered.
+    fn health(&self) -> Option<(u16, Value)> {
+        let mut connection = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        let request = "GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        connection.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).ok()?;
+        let status = answer.split(' ').nth(1)?.parse().ok()?;
+        let body = answer.split_once("\r\n\r\n")?.1;
+        Some((status, serde_json::from_str(body).ok()?))
     }
 }
 
 impl Drop for Couplet {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A conversation over one connection.
-pub struct Client {
-    connection: BufReader<TcpStream>,
-    messages: Vec<Value>,
-    tools: Value,
-}
-
-impl Client {
-    /// Asks a question; the time to the first text of the answer.
-    pub fn ask(&mut self, question: &str) -> Duration {
-        self.messages.push(json!({"role": "user", "content": question}));
-        self.turn().unwrap()
-    }
-
-    /// Asks a question that the model answers by one call; the time from the call's result to the first text.
-    pub fn ask_for_a_call(&mut self, question: &str) -> Duration {
-        self.messages.push(json!({"role": "user", "content": question}));
-        assert!(self.turn().is_none(), "a call, no text");
-        let id = self.messages.last().unwrap()["tool_calls"][0]["id"].clone();
-        self.messages.push(json!({"role": "tool", "tool_call_id": id, "content": "22 degrees"}));
-        self.turn().unwrap()
-    }
-
-    /// Sends the conversation and reads what comes next in it; the time to its first text, if it has any.
-    fn turn(&mut self) -> Option<Duration> {
-        let mut body = json!({"model": MODEL, "stream": true, "messages": self.messages});
-        if self.tools.is_array() {
-            body["tools"] = self.tools.clone();
+        let processes = children_of(self.id());
+        let _ = self.child.0.kill();
+        let _ = self.child.0.wait();
+        // The system ends them when the server is gone; what comes next must not run beside them.
+        if !std::thread::panicking() {
+            wait_for_end(&processes);
         }
-        let body = body.to_string();
-        let head = format!(
-            "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
-             content-length: {}\r\n\r\n",
-            body.len()
-        );
-        let request = [head.as_bytes(), body.as_bytes()].concat();
-        let begun = Instant::now();
-        self.connection.get_mut().write_all(&request).unwrap();
-        let (mut first, mut content, mut calls) = (None, String::new(), Vec::<Value>::new());
-        loop {
-            let mut line = String::new();
-            assert!(self.connection.read_line(&mut line).unwrap() > 0, "the answer ended early");
-            let Some(data) = line.trim_end().strip_prefix("data: ") else { continue };
-            if data == "[DONE]" {
-                break;
-            }
-            let chunk: Value = serde_json::from_str(data).unwrap();
-            let delta = &chunk["choices"][0]["delta"];
-            if let Some(text) = delta["content"].as_str().filter(|text| !text.is_empty()) {
-                first.get_or_insert_with(|| begun.elapsed());
-                content.push_str(text);
-            }
-            for piece in delta["tool_calls"].as_array().into_iter().flatten() {
-                if piece["id"].is_string() {
-                    calls.push(piece.clone());
-                } else if let Some(Value::String(arguments)) =
-                    calls.last_mut().map(|call| &mut call["function"]["arguments"])
-                {
-                    arguments.push_str(piece["function"]["arguments"].as_str().unwrap());
-                }
-            }
-        }
-        // The rest of the chunked body: its end.
-        let mut line = String::new();
-        while line.trim_end() != "0" {
-            line.clear();
-            assert!(self.connection.read_line(&mut line).unwrap() > 0, "the body ended early");
-        }
-        self.connection.read_line(&mut line).unwrap();
-        let mut message = json!({"role": "assistant", "content": content});
-        if !calls.is_empty() {
-            message["tool_calls"] = calls.into();
-        }
-        self.messages.push(message);
-        first
     }
 }

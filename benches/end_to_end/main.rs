@@ -1,96 +1,136 @@
-//! What Couplet adds to the CLI: time to the first delta through Couplet and of the bare CLI.
+//! What a client notices: how long it waits for the first word, alone and among others, and for the server itself.
 //!
-//!     CLAUDE_CLI_PATH=/path/to/claude cargo bench --bench end_to_end [-- RUNS]
+//!     CLAUDE_CLI_PATH=/path/to/claude cargo bench --bench end_to_end [-- [RUNS] [PART]…]
 //!
-//! Three cases: a process that is started for the question, the next turn of a living process, and a parked process
-//! whose call is answered. Both sides get the same switches, environment and frames ([`bare_cli`] is the baseline), and
-//! the same scripted upstream that answers at once. The runs are interleaved, because machines drift; the medians, their
-//! ratio and difference count, with 95 % confidence intervals (bootstrap).
+//! The parts are those of [`PARTS`], all of them by default. What comes out on stdout is Markdown, for docs/performance.md;
+//! stderr tells how far it is.
+//!
+//! The baseline is the CLI without Couplet ([`bare_cli`]): the same program, switches, environment and frames, before the
+//! same scripted upstream that answers at once. What is compared is interleaved, because machines drift, and each run
+//! begins when what the one before left behind has come to rest ([`processes`]): a process that starts in the background
+//! takes half a second of a core. The medians count; 95 % confidence intervals are from a bootstrap ([`statistics`]).
+//!
+//! Linux only: processes are counted in `/proc`.
 #![expect(
     clippy::disallowed_types,
+    clippy::print_stderr,
     clippy::print_stdout,
     clippy::expect_used,
     clippy::unwrap_used,
     reason = "a benchmark is a program of its own"
 )]
 
+mod at_once;
 mod bare_cli;
+mod children;
+mod client;
 mod couplet;
+mod first_delta;
+mod follow_up;
+mod frame_source;
+mod herd;
+mod interleaved;
+mod memory;
+mod pipe_copy;
+mod processes;
+mod prompt;
+mod relay;
+mod report;
+mod start;
 mod statistics;
+mod wave;
 
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
 
-use ::couplet::turn::Tool;
+use ::couplet::claude::command_line::CommandLine;
 use ::couplet::upstream::{Reply, Upstream};
-use serde_json::{Value, json};
 
-use bare_cli::BareCli;
-use couplet::Couplet;
-use statistics::{confidence, median, milliseconds};
+use report::Section;
 
 const MODEL: &str = "claude-sonnet-5-5";
 const TOKEN: &str = "sk-ant-oat01-benchmark";
-const CALL: &str = r#"[[tool weather {"city":"Paris"}]]"#;
+
+/// A part of the measurements, by the name that chooses it.
+type Part = (&'static str, fn(&Bench) -> Vec<Section>);
+
+/// All of them, in the order in which they are told.
+const PARTS: [Part; 7] = [
+    ("first-delta", first_delta::measure),
+    ("follow-up", follow_up::measure),
+    ("at-once", at_once::measure),
+    ("herd", herd::measure),
+    ("start", start::measure),
+    ("relay", relay::measure),
+    ("memory", memory::measure),
+];
+
+/// What all parts need.
+struct Bench {
+    /// How often each thing is measured.
+    runs: usize,
+    /// The CLI.
+    cli: PathBuf,
+    /// How it is started without Couplet.
+    bare: CommandLine,
+    /// Where the upstream listens.
+    upstream: String,
+    /// A folder for what the programs keep.
+    state: PathBuf,
+}
 
 fn main() {
-    let runs = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(30);
+    // It plays two other parts as well, in processes of their own.
+    if frame_source::run() || pipe_copy::run() {
+        return;
+    }
+    let (mut runs, mut chosen) = (30, Vec::new());
+    for argument in std::env::args().skip(1).filter(|argument| !argument.starts_with('-')) {
+        match argument.parse() {
+            Ok(number) => runs = number,
+            Err(_) => chosen.push(argument),
+        }
+    }
+    for name in &chosen {
+        assert!(PARTS.iter().any(|part| part.0 == name), "there is no part {name:?}");
+    }
     let cli: PathBuf = std::env::var_os("CLAUDE_CLI_PATH").expect("CLAUDE_CLI_PATH names the CLI").into();
+
     let runtime = tokio::runtime::Runtime::new().unwrap();
+    children::end_with_this_program(&runtime);
     let upstream = runtime.block_on(Upstream::start_on_loopback()).unwrap();
     upstream.set_default(Reply::words(3));
     let state = tempfile::tempdir().unwrap();
-    let line = bare_cli::command_line(&cli, state.path(), &upstream.base_url());
+    let bench = Bench {
+        runs,
+        bare: bare_cli::command_line(&cli, state.path(), &upstream.base_url()),
+        upstream: upstream.base_url(),
+        state: state.path().to_owned(),
+        cli,
+    };
 
-    println!("first delta, n = {runs}, interleaved");
-    {
-        let fresh = Couplet::start(&cli, state.path(), &upstream.base_url(), 0);
-        compare("cold", runs, || {
-            let through = fresh.client(&Value::Null).ask("hi");
-            // The process of the answer ends before the next one begins.
-            std::thread::sleep(Duration::from_millis(150));
-            let begun = Instant::now();
-            let mut bare = BareCli::start(&line, "hi", &[]);
-            let alone = bare.first_text(begun);
-            bare.end();
-            (through, alone)
-        });
+    let parts = PARTS.iter().filter(|part| chosen.is_empty() || chosen.iter().any(|name| name == part.0));
+    let mut sections = Vec::new();
+    for (name, measure) in parts {
+        eprintln!("{name}");
+        sections.extend(measure(&bench));
     }
-    let couplet = Couplet::start(&cli, state.path(), &upstream.base_url(), 16);
-    {
-        let mut client = couplet.client(&Value::Null);
-        let mut bare = BareCli::start(&line, "hi", &[]);
-        bare.end();
-        client.ask("hi");
-        compare("live", runs, || (client.ask("and then?"), bare.ask("and then?")));
-    }
-    {
-        let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}});
-        let tools = json!([{"type": "function", "function": {"name": "weather", "description": "", "parameters": schema}}]);
-        let tool = Tool {
-            name: "weather".to_owned(),
-            description: String::new(),
-            schema: schema.as_object().cloned().unwrap(),
-        };
-        let mut client = couplet.client(&tools);
-        let mut bare = BareCli::start(&line, CALL, &[tool]);
-        bare.answer_call();
-        client.ask_for_a_call(CALL);
-        compare("parked", runs, || (client.ask_for_a_call(CALL), bare.ask_for_a_call(CALL)));
+    println!("{}\n", machine(&bench.cli, runs));
+    for section in sections {
+        println!("{section}");
     }
 }
 
-/// Runs both sides so often, and tells their medians. The first run fills caches and does not count.
-fn compare(what: &str, runs: usize, mut run: impl FnMut() -> (Duration, Duration)) {
-    run();
-    let times = (0..runs).map(|_| run()).map(|(through, alone)| (milliseconds(through), milliseconds(alone)));
-    let (through, alone): (Vec<_>, Vec<_>) = times.unzip();
-    let (couplet, bare) = (median(&through), median(&alone));
-    let (low, high) = confidence(&through, &alone, |through, alone| through / alone);
-    let (least, most) = confidence(&through, &alone, |through, alone| through - alone);
-    println!("{what}");
-    println!("  bare CLI    median {bare:.2} ms");
-    println!("  Couplet     median {couplet:.2} ms");
-    println!("  ratio       {:.3}  (95 %: {low:.3} to {high:.3})", couplet / bare);
-    println!("  difference  {:.2} ms  (95 %: {least:.2} to {most:.2})", couplet - bare);
+/// What was measured on.
+fn machine(cli: &Path, runs: usize) -> String {
+    let said = std::process::Command::new(cli).arg("--version").env_clear().output().unwrap().stdout;
+    let cores = std::thread::available_parallelism().unwrap();
+    let (own, cli) = (env!("CARGO_PKG_VERSION"), String::from_utf8(said).unwrap());
+    let model = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model =
+        model.lines().find_map(|line| line.strip_prefix("model name")?.trim_start().strip_prefix(": "));
+    format!(
+        "Couplet {own}, Claude Code CLI {}, {cores} cores ({}), n = {runs}.",
+        cli.split_whitespace().next().unwrap_or("?"),
+        model.unwrap_or("of an unknown kind")
+    )
 }

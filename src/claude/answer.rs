@@ -255,17 +255,20 @@ impl AnswerReader {
     /// # Errors
     /// When it holds a call and was not streamed: the CLI is told never to ask that way, and where its call ends would not
     /// be known.
-    fn on_message(&mut self, frame: AssistantFrame) -> Result<Progress, TurnFailure> {
+    fn on_message(&mut self, frame: AssistantFrame<'_>) -> Result<Progress, TurnFailure> {
         if let Some(error) = frame.error {
             self.error = Some(error);
             return Ok(Progress::Silent);
         }
-        let message = frame.message;
-        let (Some(id), Some(model)) = (message.id, message.model) else { return Ok(Progress::Silent) };
+        let mut message = frame.message;
+        let (Some(id), Some(model)) = (message.id.take(), message.model.take()) else {
+            return Ok(Progress::Silent);
+        };
         if model == "<synthetic>" || self.streamed.contains(&id) || self.shown {
             return Ok(Progress::Silent);
         }
-        if message.content.iter().any(|block| block.r#type == "tool_use") {
+        let Ok(content) = message.content() else { return Ok(Progress::Silent) };
+        if content.iter().any(|block| block.r#type == "tool_use") {
             return Err(TurnFailure::Protocol("a call that was not streamed".to_owned()));
         }
         // What it holds does not go into `said`.
@@ -273,7 +276,7 @@ impl AnswerReader {
         self.streamed.push(id);
         self.count_apart(message.usage);
         self.message = Message::Open { has_content: true };
-        let pieces = message.content.into_iter().filter_map(|block| match &*block.r#type {
+        let pieces = content.into_iter().filter_map(|block| match &*block.r#type {
             "text" => block.text.map(AnswerEvent::Text),
             "thinking" => block.thinking.filter(|text| !text.is_empty()).map(AnswerEvent::Reasoning),
             _ => None,
@@ -282,10 +285,10 @@ impl AnswerReader {
         Ok(Progress::Events(self.start(&model).into_iter().chain(pieces).collect()))
     }
 
-    fn on_result(&mut self, mut result: ResultFrame) -> Result<Progress, TurnFailure> {
+    fn on_result(&mut self, mut result: ResultFrame<'_>) -> Result<Progress, TurnFailure> {
         self.model_usage = std::mem::take(&mut result.model_usage);
         if result.is_error {
-            return Err(self.failure(result));
+            return Err(self.failure(&result));
         }
         if !self.started {
             // A slash command or an empty prompt is answered by the CLI itself, without the model.
@@ -330,8 +333,8 @@ impl AnswerReader {
     /// The failure that an error result tells of.
     ///
     /// The sentence is the CLI's own and may hold what the API said about the request; it goes to the client only.
-    fn failure(&mut self, result: ResultFrame) -> TurnFailure {
-        let sentence = result.result.unwrap_or_else(|| "the Claude Code CLI gave no reason".to_owned());
+    fn failure(&mut self, result: &ResultFrame<'_>) -> TurnFailure {
+        let sentence = result.sentence().unwrap_or_else(|| "the Claude Code CLI gave no reason".to_owned());
         // Releases up to 2.1.270 do not say so themselves; but only a limit that is used up has a time of its reset.
         let rejected = self.limit.take_if(|limit| limit.status == "rejected");
         let seconds = rejected.and_then(|limit| limit.resets_at);

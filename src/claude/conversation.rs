@@ -30,6 +30,17 @@ pub struct Deadlines {
     pub total: Duration,
 }
 
+impl Deadlines {
+    /// The failure when a frame does not come in time.
+    fn passed(self, answering: bool) -> TurnFailure {
+        if answering {
+            TurnFailure::IdleTimeout { seconds: self.idle.as_secs() }
+        } else {
+            TurnFailure::FirstFrameTimeout { seconds: self.first_frame.as_secs() }
+        }
+    }
+}
+
 /// What is to be done with the process of a turn.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Afterwards {
@@ -202,24 +213,23 @@ impl Conversation {
         catalog: &Catalog,
     ) -> (Afterwards, Result<AnswerEnd, Stop>) {
         let mut reader = AnswerReader::new(&turn.tools);
-        let mut deadline = started + deadlines.first_frame;
         let mut answering = false;
+        // None: the idle time, from when there is nothing left to read. The clock is not looked at for each frame of a burst.
+        let mut deadline = Some(started + deadlines.first_frame);
         loop {
-            let read = tokio::select! {
-                biased;
-                read = timeout_at(deadline, self.session.next()) => read,
-                () = sink.closed() => return (Afterwards::Busy, Err(Stop::Gone)),
+            let buffered = match self.session.next_buffered() {
+                Ok(buffered) => buffered,
+                Err(failure) => return (Afterwards::Kill, Err(failure.into())),
             };
-            let frame = match read {
-                Ok(Ok(frame)) => frame,
-                Ok(Err(failure)) => return (Afterwards::Kill, Err(failure.into())),
-                Err(_elapsed) if answering => {
-                    let failure = TurnFailure::IdleTimeout { seconds: deadlines.idle.as_secs() };
-                    return (Afterwards::Kill, Err(failure.into()));
-                }
-                Err(_elapsed) => {
-                    let failure = TurnFailure::FirstFrameTimeout { seconds: deadlines.first_frame.as_secs() };
-                    return (Afterwards::Kill, Err(failure.into()));
+            let frame = if let Some(frame) = buffered {
+                frame
+            } else {
+                let deadline = *deadline.get_or_insert_with(|| Instant::now() + deadlines.idle);
+                match self.next_until(deadline, sink).await {
+                    Ok(Some(frame)) => frame,
+                    Ok(None) => return (Afterwards::Kill, Err(deadlines.passed(answering).into())),
+                    Err(Stop::Gone) => return (Afterwards::Busy, Err(Stop::Gone)),
+                    Err(failed) => return (Afterwards::Kill, Err(failed)),
                 }
             };
             match &frame {
@@ -248,7 +258,7 @@ impl Conversation {
             }
             answering |= matches!(frame, Frame::Event(_));
             if answering {
-                deadline = Instant::now() + deadlines.idle;
+                deadline = None;
             }
             let progress = match reader.on(frame) {
                 Ok(progress) => progress,
@@ -285,6 +295,15 @@ impl Conversation {
         }
     }
 
+    /// Waits for the next frame of an answer. `None` when the deadline passes.
+    async fn next_until(&mut self, deadline: Instant, sink: &Sink) -> Result<Option<Frame<'_>>, Stop> {
+        tokio::select! {
+            biased;
+            read = timeout_at(deadline, self.session.next()) => Ok(read.ok().transpose()?),
+            () = sink.closed() => Err(Stop::Gone),
+        }
+    }
+
     /// Whether it waits for the results of calls.
     #[must_use]
     pub fn is_parked(&self) -> bool {
@@ -314,7 +333,7 @@ async fn confirm(session: &mut Session) -> Result<(), TurnFailure> {
     loop {
         match session.next().await? {
             Frame::Result(result) if result.is_error => {
-                let sentence = result.result.unwrap_or_default();
+                let sentence = result.sentence().unwrap_or_default();
                 return Err(TurnFailure::Protocol(format!("the history was not taken: {sentence}")));
             }
             Frame::Result(_) => return Ok(()),

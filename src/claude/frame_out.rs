@@ -14,9 +14,9 @@ pub enum Frame<'a> {
     /// An event of the model's answer.
     Event(Event<'a>),
     /// A finished message of the model, or one the CLI made up.
-    Assistant(AssistantFrame),
+    Assistant(AssistantFrame<'a>),
     /// The end of a turn.
-    Result(Box<ResultFrame>),
+    Result(Box<ResultFrame<'a>>),
     /// The answer to a control request.
     ControlResponse(ControlResponse<'a>),
     /// The CLI asks for something.
@@ -96,27 +96,37 @@ pub struct OutputDetails {
 }
 
 /// A finished message.
-#[derive(Debug, Deserialize)]
-pub struct AssistantFrame {
+#[derive(Debug)]
+pub struct AssistantFrame<'a> {
     /// The message.
-    pub message: AssistantMessage,
+    pub message: AssistantMessage<'a>,
     /// Present where the CLI made the message up: `authentication_failed`, `rate_limit`, `server_error`, ….
     pub error: Option<String>,
 }
 
 /// The message of an assistant frame.
 #[derive(Debug, Deserialize)]
-pub struct AssistantMessage {
+pub struct AssistantMessage<'a> {
     /// The message's id at the API.
     pub id: Option<String>,
     /// The model; `<synthetic>` where the CLI made the message up.
     pub model: Option<String>,
-    /// What it says.
-    #[serde(default)]
-    pub content: Vec<AssistantContent>,
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
     /// Its tokens.
     #[serde(default)]
     pub usage: UsageUpdate,
+}
+
+impl AssistantMessage<'_> {
+    /// What it says. Read only when asked for: nearly every message was streamed before.
+    ///
+    /// # Errors
+    /// When it is in an unknown form.
+    pub fn content(&self) -> Result<Vec<AssistantContent>, NotAFrame> {
+        let content = self.content.map_or(Ok(Vec::new()), |content| serde_json::from_str(content.get()));
+        content.map_err(|_| malformed("assistant"))
+    }
 }
 
 /// A block of a finished message. Flat: only the field that belongs to its type matters.
@@ -132,7 +142,7 @@ pub struct AssistantContent {
 
 /// The end of a turn. `is_error` decides, never `subtype`: errors come as `subtype: "success"` too.
 #[derive(Debug, Default, Deserialize)]
-pub struct ResultFrame {
+pub struct ResultFrame<'a> {
     /// Whether the turn failed.
     #[serde(default)]
     pub is_error: bool,
@@ -144,13 +154,21 @@ pub struct ResultFrame {
     pub api_error: Option<String>,
     /// `completed`, `api_error`, `prompt_too_long`, `image_error`, `aborted_streaming`, ….
     pub terminal_reason: Option<String>,
-    /// The answer, or a sentence about the error.
-    pub result: Option<String>,
+    #[serde(borrow)]
+    result: Option<&'a RawValue>,
     /// Why the model stopped.
     pub stop_reason: Option<String>,
     /// What is known of the models used, by id.
     #[serde(default, rename = "modelUsage")]
     pub model_usage: serde_json::Map<String, serde_json::Value>,
+}
+
+impl ResultFrame<'_> {
+    /// The sentence about the error; without one, the whole answer. Read only when asked for.
+    #[must_use]
+    pub fn sentence(&self) -> Option<String> {
+        self.result.and_then(|result| serde_json::from_str(result.get()).ok())
+    }
 }
 
 /// The answer to a control request.
@@ -229,6 +247,10 @@ struct RawFrame<'a> {
     subtype: Option<Text<'a>>,
     #[serde(borrow)]
     tools: Option<&'a RawValue>,
+    #[serde(borrow)]
+    message: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -239,18 +261,11 @@ struct RawRequest<'a> {
     message: Option<&'a RawValue>,
 }
 
-/// A user frame, as far as it holds results of tools.
-#[derive(Deserialize)]
-struct RawUser<'a> {
-    #[serde(borrow)]
-    message: RawUserMessage<'a>,
-}
-
+/// The message of a user frame, as far as it holds results of tools.
 #[derive(Deserialize)]
 struct RawUserMessage<'a> {
-    /// Blocks, or a text of the CLI's own.
     #[serde(borrow)]
-    content: &'a RawValue,
+    content: Vec<RawResult<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -330,7 +345,7 @@ pub fn parse(line: &[u8]) -> Result<Frame<'_>, NotAFrame> {
             None => return Err(malformed("stream_event")),
         },
         "assistant" if frame.parent_tool_use_id.is_some() => Frame::Other,
-        "assistant" => Frame::Assistant(serde_json::from_slice(line).map_err(|_| malformed("assistant"))?),
+        "assistant" => Frame::Assistant(assistant(frame.message, frame.error)?),
         "result" => Frame::Result(serde_json::from_slice(line).map_err(|_| malformed("result"))?),
         "control_response" => {
             Frame::ControlResponse(frame.response.ok_or_else(|| malformed("control_response"))?)
@@ -345,7 +360,7 @@ pub fn parse(line: &[u8]) -> Result<Frame<'_>, NotAFrame> {
             let tools = frame.tools.and_then(|tools| serde_json::from_str(tools.get()).ok());
             Frame::TurnBegins(tools.ok_or_else(|| malformed("system"))?)
         }
-        "user" if frame.parent_tool_use_id.is_none() => tool_results(line),
+        "user" if frame.parent_tool_use_id.is_none() => tool_results(frame.message),
         "rate_limit_event" => {
             Frame::RateLimit(frame.rate_limit_info.ok_or_else(|| malformed("rate_limit_event"))?)
         }
@@ -354,13 +369,27 @@ pub fn parse(line: &[u8]) -> Result<Frame<'_>, NotAFrame> {
     })
 }
 
-/// The results in a user frame, which hold the whole of them: no more than their ids is read.
-fn tool_results(line: &[u8]) -> Frame<'_> {
-    let user: Option<RawUser<'_>> = serde_json::from_slice(line).ok();
-    let blocks: Option<Vec<RawResult<'_>>> =
-        user.and_then(|user| serde_json::from_str(user.message.content.get()).ok());
-    let results = blocks.into_iter().flatten().filter_map(|block| block.tool_use_id);
-    Frame::ToolResults(results.map(|Text(id)| id.into_owned()).collect())
+fn assistant<'a>(
+    message: Option<&'a RawValue>,
+    error: Option<&RawValue>,
+) -> Result<AssistantFrame<'a>, NotAFrame> {
+    let malformed = || malformed("assistant");
+    let message = message.ok_or_else(malformed)?;
+    let error = error.map(|error| serde_json::from_str(error.get())).transpose();
+    Ok(AssistantFrame {
+        message: serde_json::from_str(message.get()).map_err(|_| malformed())?,
+        error: error.map_err(|_| malformed())?,
+    })
+}
+
+/// The results in a user frame, which holds the whole of them: no more than their ids is read. A text of the CLI's own has
+/// none.
+fn tool_results(message: Option<&RawValue>) -> Frame<'static> {
+    let message = message.and_then(|message| serde_json::from_str::<RawUserMessage<'_>>(message.get()).ok());
+    let results = message.into_iter().flat_map(|message| message.content);
+    Frame::ToolResults(
+        results.filter_map(|block| block.tool_use_id).map(|Text(id)| id.into_owned()).collect(),
+    )
 }
 
 fn event(event: RawEvent<'_>) -> Event<'_> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 use secrecy::ExposeSecret;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::signal::unix::{Signal as ChildSignals, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -24,9 +24,6 @@ use super::memory;
 
 /// How much of the end of a process's stderr is kept, in bytes. The rest is read and dropped.
 const STDERR_TAIL: usize = 4 * 1024;
-
-/// The read buffer on stdout, in bytes: as large as a Linux pipe.
-const STDOUT_BUFFER: usize = 64 * 1024;
 
 /// How long a process at rest may take to end by itself once its stdin is closed (measured: 0.1 s at most).
 const END_BY_ITSELF: Duration = Duration::from_secs(1);
@@ -163,7 +160,7 @@ pub struct CliProcess {
     child: Child,
     group: Pid,
     stdin: Option<ChildStdin>,
-    stdout: LineReader<BufReader<ChildStdout>>,
+    stdout: LineReader<ChildStdout>,
     stderr: Arc<Mutex<VecDeque<u8>>>,
     /// Tells that some child of this program has ended.
     deaths: ChildSignals,
@@ -184,7 +181,7 @@ impl CliProcess {
         Ok(Self {
             group,
             stdin: child.stdin.take(),
-            stdout: LineReader::new(BufReader::with_capacity(STDOUT_BUFFER, stdout)),
+            stdout: LineReader::new(stdout),
             stderr,
             deaths,
             child,
@@ -239,6 +236,14 @@ impl CliProcess {
             }
         };
         Ok(is_line.then(|| self.stdout.current()))
+    }
+
+    /// Goes on to the next line if it was read already; see [`LineReader::take_buffered`].
+    ///
+    /// # Errors
+    /// When it is too long.
+    pub fn take_buffered_line(&mut self) -> io::Result<bool> {
+        self.stdout.take_buffered()
     }
 
     /// The line that was read last.

@@ -164,6 +164,23 @@ impl Session {
             Read::End => return Err(self.crashed().await),
             Read::Failed(error) => return Err(TurnFailure::Protocol(error.to_string())),
         }
+        Ok(self.current_frame())
+    }
+
+    /// The next frame if all of it was read already, so that nothing has to be waited for.
+    ///
+    /// # Errors
+    /// [`TurnFailure::Protocol`] for a line beyond the limit.
+    pub fn next_buffered(&mut self) -> Result<Option<Frame<'_>>, TurnFailure> {
+        match self.process.take_buffered_line() {
+            Ok(true) => Ok(Some(self.current_frame())),
+            Ok(false) => Ok(None),
+            Err(error) => Err(TurnFailure::Protocol(error.to_string())),
+        }
+    }
+
+    /// What the line says that was read last.
+    fn current_frame(&self) -> Frame<'_> {
         let frame = frame_out::parse(self.process.current_line()).unwrap_or_else(|not_a_frame| {
             tracing::debug!(%not_a_frame, "skipped a line of the Claude Code CLI");
             Frame::Unknown
@@ -171,7 +188,7 @@ impl Session {
         if matches!(frame, Frame::Unknown) {
             UNKNOWN_FRAMES.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(frame)
+        frame
     }
 
     /// Reads one frame of a process with no answer under way, and hands the body of the answer to a control request to
@@ -194,7 +211,7 @@ impl Session {
             }
             Frame::ControlRequest(request) => Ok(Heard::Asked(Asked::from(&request))),
             Frame::Result(result) if result.is_error => {
-                let sentence = result.result.unwrap_or_default();
+                let sentence = result.sentence().unwrap_or_default();
                 Err(TurnFailure::Protocol(format!("a control request failed: {sentence}")))
             }
             Frame::Result(_) => Ok(Heard::Result),

@@ -99,7 +99,13 @@ impl Sink {
     pub async fn pass(&mut self, event: AnswerEvent, patience: Duration) -> Result<(), Stop> {
         self.has_passed = true;
         self.urgent = None;
-        match self.events.send_timeout(Ok(event), patience).await {
+        // Nearly always there is room, and no deadline to be set.
+        let event = match self.events.try_send(Ok(event)) {
+            Ok(()) => return Ok(()),
+            Err(mpsc::error::TrySendError::Full(event)) => event,
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(Stop::Gone),
+        };
+        match self.events.send_timeout(event, patience).await {
             Ok(()) => Ok(()),
             Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(Stop::Gone),
             Err(mpsc::error::SendTimeoutError::Timeout(_)) => {

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use couplet::config::{Config, ConfigError, ServeArguments, Settings, Surroundings};
 use couplet::logging;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 
 use super::{complain, in_runtime, shutdown_signal};
@@ -39,8 +40,18 @@ async fn serve(mut config: Config) -> std::io::Result<()> {
     let listener = TcpListener::bind(config.address).await.map_err(|error| {
         std::io::Error::new(error.kind(), format!("Cannot listen on {}: {error}.", config.address))
     })?;
+    raise_descriptor_limit();
     let address = listener.local_addr()?;
     let shutdown = shutdown_signal()?;
     tracing::info!("listening on http://{address}/v1");
     couplet::run(listener, config, shutdown).await
+}
+
+/// Allows as many open descriptors as the system lets this process have: each answer takes five, and the usual limit of
+/// 1,024 would be reached with 200 of them.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::debug!(%error, "the limit of open descriptors stays as it is");
+    }
 }

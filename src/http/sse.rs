@@ -7,8 +7,8 @@ use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::response::Response;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::stream::{self, Stream};
-use serde::Serialize;
 
 use super::reply;
 use super::request_log::RequestLog;
@@ -24,6 +24,10 @@ const HOLD_BACK: Duration = Duration::from_secs(15);
 /// How long a stream is silent before a comment shows that it lives. A comment, because named events become broken
 /// chunks in some clients.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// How many bytes of events that are there already are sent together, at most a little more. Each stays an event of its
+/// own.
+const BATCH: usize = 32 * 1024;
 
 /// The comment.
 const COMMENT: &[u8] = b": keep-alive\n\n";
@@ -85,40 +89,53 @@ impl EventStream {
         };
         Some(match event {
             Ok(event) => self.write(event),
-            Err(error) => self.fail(&error),
+            Err(error) => {
+                let mut bytes = Vec::new();
+                self.write_failure(&error, &mut bytes);
+                bytes.into()
+            }
         })
     }
 
+    /// The bytes of an event, and of those behind it that need not be waited for: one write instead of many when the model
+    /// is faster than the network, and none later than it could be.
     fn write(&mut self, event: AnswerEvent) -> Bytes {
+        let mut bytes = Vec::with_capacity(512);
+        self.write_event(event, &mut bytes);
+        while !self.ended && bytes.len() < BATCH {
+            match self.answer.next().now_or_never() {
+                Some(Ok(event)) => self.write_event(event, &mut bytes),
+                Some(Err(error)) => self.write_failure(&error, &mut bytes),
+                None => break,
+            }
+        }
+        bytes.into()
+    }
+
+    fn write_event(&mut self, event: AnswerEvent, bytes: &mut Vec<u8>) {
         self.log.event(&event);
         self.ended = matches!(event, AnswerEvent::Ended(_));
-        let mut bytes = Vec::with_capacity(512);
-        for chunk in self.writer.on(event) {
-            write_data(&mut bytes, &chunk);
-        }
+        self.writer.write(event, |chunk| write_data(bytes, |bytes| chunk.write_to(bytes)));
         if self.ended {
             self.log.complete();
             bytes.extend_from_slice(DONE);
         }
-        bytes.into()
     }
 
     /// The error frame that ends a broken stream: without `choices`, and no `[DONE]` after it, so that both SDKs raise
     /// an error instead of taking what came so far for the answer.
-    fn fail(&mut self, error: &TurnFailure) -> Bytes {
+    fn write_failure(&mut self, error: &TurnFailure, bytes: &mut Vec<u8>) {
         self.ended = true;
         let api_error = reply::failed_turn(error, &self.log);
         self.log.fail(api_error.code.unwrap_or(api_error.kind), api_error.status);
-        let mut bytes = Vec::new();
-        write_data(&mut bytes, &api_error.body());
-        bytes.into()
+        write_data(bytes, |bytes| serde_json::to_writer(bytes, &api_error.body()));
     }
 }
 
-fn write_data(bytes: &mut Vec<u8>, data: &impl Serialize) {
+fn write_data(bytes: &mut Vec<u8>, write_json: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>) {
     let before = bytes.len();
     bytes.extend_from_slice(b"data: ");
-    if let Err(error) = serde_json::to_writer(&mut *bytes, data) {
+    if let Err(error) = write_json(bytes) {
         // Cannot happen for these types; a chunk that is left out would show in tests at once.
         tracing::error!(%error, "a chunk could not be written");
         bytes.truncate(before);

@@ -18,7 +18,7 @@ use std::io;
 use std::process::ExitCode;
 
 use serde_json::Value;
-use tokio::io::{AsyncWriteExt, BufReader, Stdin, Stdout};
+use tokio::io::{AsyncWriteExt, Stdin, Stdout};
 
 use crate::claude::line_reader::LineReader;
 use client::{Api, Failure};
@@ -60,7 +60,7 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
 }
 
 struct Speaker {
-    lines: LineReader<BufReader<Stdin>>,
+    lines: LineReader<Stdin>,
     stdout: Stdout,
     conversation: Conversation,
     tools: Tools,
@@ -78,7 +78,7 @@ enum After {
 /// Takes frames until stdin ends.
 async fn speak(api: Api) -> io::Result<()> {
     let mut speaker = Speaker {
-        lines: LineReader::new(BufReader::new(tokio::io::stdin())),
+        lines: LineReader::new(tokio::io::stdin()),
         stdout: tokio::io::stdout(),
         conversation: Conversation::default(),
         tools: Tools::default(),

@@ -7,6 +7,7 @@ use async_openai::types::chat::{
     FunctionCallStream, FunctionType, PromptTokensDetails, Role,
 };
 
+use super::chunk_json::{ChunkJson, PieceForm, PieceKind};
 use crate::claude::answer::{AnswerEnd, AnswerEvent, StopReason, Usage};
 use crate::openai::chat_answer::{
     AnswerHead, AnswerMessage, ChatChunk, ChatCompletion, Choice, ChunkChoice, Delta, ToolCall,
@@ -32,6 +33,8 @@ pub struct ChunkWriter {
     form: CallForm,
     /// How many calls have begun.
     calls: u32,
+    /// The form of the pieces that come at present.
+    pieces: Option<PieceForm>,
 }
 
 impl ChunkWriter {
@@ -52,7 +55,7 @@ impl ChunkWriter {
             model: Arc::from(""),
             system_fingerprint: fingerprint,
         };
-        Self { head, include_usage, form, calls: 0 }
+        Self { head, include_usage, form, calls: 0, pieces: None }
     }
 
     /// The chunks of an event: one for a piece of the answer, up to three at its end.
@@ -75,6 +78,23 @@ impl ChunkWriter {
             AnswerEvent::ToolArguments(piece) => self.arguments(piece).into_iter().collect(),
             AnswerEvent::Ended(end) => self.end(&end),
         }
+    }
+
+    /// The chunks of an event, as [`ChunkWriter::on`] gives them, each handed to `write` to be written as JSON.
+    pub fn write(&mut self, event: AnswerEvent, mut write: impl FnMut(ChunkJson<'_>)) {
+        match PieceKind::of(&event) {
+            Some((kind, text)) => {
+                if self.pieces.as_ref().is_none_or(|form| form.kind() != kind) {
+                    self.pieces = self.on(kind.empty()).first().and_then(|empty| PieceForm::of(kind, empty));
+                }
+                if let Some(form) = &self.pieces {
+                    return write(ChunkJson::Piece(form, text));
+                }
+            }
+            // It may change what all chunks share, or to which call the pieces belong.
+            None => self.pieces = None,
+        }
+        self.on(event).iter().for_each(|chunk| write(ChunkJson::Whole(chunk)));
     }
 
     /// Id, type and name are told here and never again: openai-python joins repeated ones.

@@ -8,6 +8,7 @@
 
 pub mod chat_answer;
 pub mod chat_request;
+pub mod chunk_json;
 mod content;
 pub mod failure;
 mod history;

@@ -22,7 +22,7 @@ use couplet::translate::{chat_request, failure, media_failure};
 use couplet::turn::{Parameters, Tool};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tokio::io::BufReader;
+use tokio_util::io::StreamReader;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -86,7 +86,8 @@ fn tool(listed: &Value) -> Tool {
 fn events(bytes: &[u8], tools: &[Tool], piece: usize) -> Vec<Result<AnswerEvent, TurnFailure>> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(async {
-        let mut lines = LineReader::new(BufReader::with_capacity(piece, bytes));
+        let pieces = bytes.chunks(piece).map(Ok::<_, std::io::Error>);
+        let mut lines = LineReader::new(StreamReader::new(futures_util::stream::iter(pieces)));
         let mut reader = AnswerReader::new(tools);
         let mut events = Vec::new();
         while let Some(line) = lines.next_line().await.expect("bytes in memory") {

@@ -2,8 +2,8 @@
 //!
 //! - [`profile`]: what a process is set up with.
 //! - [`demand`]: which should wait, from what was asked for. Pure.
-//! - [`prepare`]: one process, from its start until somebody takes it.
-//! - [`keeper`]: starts what is missing and ends what is too much.
+//! - `prepare`: one process, from its start until somebody takes it.
+//! - `keeper`: starts what is missing and ends what is too much.
 //!
 //! [`WarmProcesses`] is what turns take processes from.
 

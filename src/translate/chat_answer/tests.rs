@@ -49,6 +49,43 @@ fn a_stream_reads_as_openai_s() {
     insta::assert_snapshot!(lines.join("\n"));
 }
 
+/// The JSON of all chunks, serialised one by one or in the form of their pieces.
+fn json_of(form: CallForm, events: &[AnswerEvent], as_pieces: bool) -> Vec<String> {
+    let mut writer = ChunkWriter::new("chatcmpl-\"content\":\"\"", 7, "couplet-VERSION", true, form);
+    let mut written = Vec::new();
+    for event in events.iter().cloned() {
+        if as_pieces {
+            writer.write(event, |chunk| {
+                let mut json = Vec::new();
+                chunk.write_to(&mut json).unwrap();
+                written.push(String::from_utf8(json).unwrap());
+            });
+        } else {
+            written.extend(writer.on(event).iter().map(|chunk| serde_json::to_string(chunk).unwrap()));
+        }
+    }
+    written
+}
+
+proptest! {
+    #[test]
+    fn a_piece_is_written_as_its_chunk_would_be(
+        texts in proptest::collection::vec((0_u8..5, any::<String>()), 0..20), as_tool_calls: bool
+    ) {
+        let event = |(kind, text): (u8, String)| match kind {
+            0 => AnswerEvent::Text(text),
+            1 => AnswerEvent::Reasoning(text),
+            2 => AnswerEvent::ToolArguments(text),
+            3 => AnswerEvent::ToolCall { id: text.clone(), name: text },
+            _ => AnswerEvent::Started { model: text },
+        };
+        let mut events: Vec<AnswerEvent> = texts.into_iter().map(event).collect();
+        events.push(ended(StopReason::Refusal));
+        let form = if as_tool_calls { CallForm::ToolCalls } else { CallForm::FunctionCall };
+        prop_assert_eq!(json_of(form, &events, true), json_of(form, &events, false));
+    }
+}
+
 #[test]
 fn usage_shows_only_when_asked_for() {
     let events = || vec![started(), ended(StopReason::EndTurn)];

@@ -1,0 +1,141 @@
+//! Translation and codec, without processes or network.
+//!
+//!     cargo bench --bench codec
+#![expect(clippy::unwrap_used, reason = "a benchmark is a program of its own")]
+
+use std::hint::black_box;
+
+use couplet::claude::answer::{AnswerEvent, AnswerReader, Progress};
+use couplet::claude::conversation_key::ConversationKey;
+use couplet::claude::frame_out;
+use couplet::media::{Intake, MediaSettings};
+use couplet::openai::chat_request::ChatRequest;
+use couplet::openai::parse::parse;
+use couplet::tenant::Tenant;
+use couplet::translate::chat_answer::{CallForm, ChunkWriter};
+use couplet::translate::chat_request;
+use couplet::turn::Turn;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use serde_json::{Value, json};
+
+criterion_group!(benches, requests, frames, answers, keys);
+criterion_main!(benches);
+
+/// A request with so many turns of history and so many tools.
+fn request(turns: usize, tools: usize) -> Vec<u8> {
+    let text = "What the one says and the other answers, in a sentence or two. ".repeat(4);
+    let mut messages = vec![json!({"role": "system", "content": "Be brief."})];
+    for turn in 0..turns {
+        messages.push(json!({"role": "user", "content": format!("{turn}: {text}")}));
+        messages.push(json!({"role": "assistant", "content": text}));
+    }
+    messages.push(json!({"role": "user", "content": "And now?"}));
+    let mut body =
+        json!({"model": "claude-sonnet-5-5", "stream": true, "temperature": 0.5, "messages": messages});
+    if tools > 0 {
+        let properties =
+            json!({"path": {"type": "string", "description": "Where it is."}, "lines": {"type": "integer"}});
+        let schema = json!({"type": "object", "properties": properties, "required": ["path"]});
+        let tool = |number| {
+            let function =
+                json!({"name": format!("tool_{number}"), "description": text, "parameters": schema});
+            json!({"type": "function", "function": function})
+        };
+        body["tools"] = (0..tools).map(tool).collect::<Vec<Value>>().into();
+    }
+    body.to_string().into_bytes()
+}
+
+fn requests(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("request to turn");
+    for (name, body) in
+        [("small", request(0, 0)), ("200 turns of history", request(200, 0)), ("20 tools", request(3, 20))]
+    {
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.bench_with_input(BenchmarkId::from_parameter(name), &body, |bencher, body| {
+            bencher
+                .iter(|| chat_request::turn(parse::<ChatRequest>(black_box(body)).unwrap().request).unwrap());
+        });
+    }
+}
+
+/// What the CLI wrote in a recorded dialogue.
+fn recording(name: &str) -> Vec<Vec<u8>> {
+    let path = format!("{}/fixtures/claude-2.1.329/{name}.ndjson", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.filter(|line| line["dir"] == "out").map(|line| line["frame"].to_string().into_bytes()).collect()
+}
+
+fn frames(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("frame");
+    let recorded = [recording("text"), recording("tool-call")].concat();
+    for (name, mark) in [
+        ("text delta", "text_delta"),
+        ("message_start", "message_start"),
+        ("message_delta", "message_delta"),
+        ("tool arguments", "input_json_delta"),
+        ("assistant", "\"type\":\"assistant\""),
+        ("result", "\"type\":\"result\""),
+        ("init", "\"subtype\":\"init\""),
+        ("control_response", "\"type\":\"control_response\""),
+        ("control_request", "\"type\":\"control_request\""),
+    ] {
+        let has_mark = |line: &&Vec<u8>| String::from_utf8_lossy(line).contains(mark);
+        let line = recorded.iter().find(has_mark).unwrap();
+        group.throughput(Throughput::Bytes(line.len() as u64));
+        group.bench_with_input(BenchmarkId::from_parameter(name), line, |bencher, line| {
+            bencher.iter(|| frame_out::parse(black_box(line)).map(|frame| drop(black_box(frame))));
+        });
+    }
+}
+
+/// The server-sent events of the first answer in a dialogue.
+fn answer(lines: &[Vec<u8>]) -> Vec<u8> {
+    let mut reader = AnswerReader::default();
+    let mut writer =
+        ChunkWriter::new("chatcmpl-benchmark", 1_795_208_000, "couplet", true, CallForm::ToolCalls);
+    let mut bytes = Vec::new();
+    let mut write = |event: AnswerEvent| {
+        writer.write(event, |chunk| {
+            bytes.extend_from_slice(b"data: ");
+            chunk.write_to(&mut bytes).unwrap();
+            bytes.extend_from_slice(b"\n\n");
+        });
+    };
+    for line in lines {
+        match reader.on(frame_out::parse(line).unwrap()).unwrap() {
+            Progress::Silent => {}
+            Progress::Event(event) => write(event),
+            Progress::Events(events) => events.into_iter().for_each(&mut write),
+            Progress::Complete(end) | Progress::CompleteAndParked(end) | Progress::CompleteAndStop(end) => {
+                write(AnswerEvent::Ended(end));
+                break;
+            }
+        }
+    }
+    bytes
+}
+
+fn answers(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("frames to server-sent events");
+    for name in ["text", "thinking", "unicode"] {
+        let lines = recording(name);
+        group.throughput(Throughput::Elements(lines.len() as u64));
+        group.bench_with_input(BenchmarkId::from_parameter(name), &lines, |bencher, lines| {
+            bencher.iter(|| answer(black_box(lines)));
+        });
+    }
+}
+
+fn keys(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let turn: Turn = runtime.block_on(async {
+        let translated =
+            chat_request::turn(parse::<ChatRequest>(&request(200, 20)).unwrap().request).unwrap();
+        Intake::new(MediaSettings::default()).unwrap().prepare(translated.turn).await.unwrap()
+    });
+    criterion.bench_function("conversation key of 200 turns and 20 tools", |bencher| {
+        bencher.iter(|| ConversationKey::of_history(&Tenant::anyone(), "credential", black_box(&turn)));
+    });
+}
