@@ -252,7 +252,7 @@ mod tests {
         let budget = Budget::new(200, 100);
         let stubborn = budget.try_reserve();
         let idle = std::sync::Mutex::new(vec![budget.try_reserve()]);
-        let told = std::sync::atomic::AtomicUsize::new(0);
+        let told = AtomicUsize::new(0);
         let tell = || match told.fetch_add(1, Ordering::AcqRel) {
             0 => true,
             _ => idle.lock().unwrap().pop().is_some(),
