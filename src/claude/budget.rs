@@ -88,7 +88,8 @@ impl Budget {
     }
 
     /// The share of one more process, as soon as there is room. `make_room` ends a process that is needed less, if there is
-    /// one. No more end at a time than there are that wait, or each that ends would cost the others one more. `None` where no room was found within `patience`.
+    /// one. No more end at a time than there are that wait, or each that ends would cost the others one more. `None` where no
+    /// room was found within `patience`.
     pub async fn reserve(&self, patience: Duration, make_room: impl Fn() -> bool) -> Option<Share> {
         /// How long a process that was told to end may take for it, before one more is told to.
         const ENDING: Duration = Duration::from_secs(2);

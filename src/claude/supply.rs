@@ -163,21 +163,21 @@ impl ProcessSupply {
     pub async fn end(&self, session: Session) {
         let id = session.process_id();
         session.into_process().end().await;
-        self.forget(id).await;
+        self.forget(id);
     }
 
     /// Kills a process.
     pub async fn kill(&self, session: Session) {
         let id = session.process_id();
         session.into_process().kill_and_wait().await;
-        self.forget(id).await;
+        self.forget(id);
     }
 
     /// Interrupts the answer of a process and lets it end.
     pub async fn interrupt(&self, session: Session) {
         let id = session.process_id();
         session.interrupt_and_end().await;
-        self.forget(id).await;
+        self.forget(id);
     }
 
     /// The version of the installed CLI, asked once it is first needed: that takes 10 ms.
@@ -222,9 +222,10 @@ impl ProcessSupply {
 
     /// Removes the note that the CLI keeps of a running session: whichever way a process was meant to end, it may have been
     /// killed, and could not do so itself. Ids of processes come back; their notes should not.
-    async fn forget(&self, process_id: i32) {
+    fn forget(&self, process_id: i32) {
         let note = self.folders.config.join("sessions").join(format!("{process_id}.json"));
-        let _ = tokio::fs::remove_file(note).await;
+        // One system call. Handed to a thread, a thousand processes that end at once would take hundreds of threads for it.
+        let _ = std::fs::remove_file(note);
     }
 }
 
