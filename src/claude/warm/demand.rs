@@ -115,8 +115,10 @@ impl Demand {
     pub fn note(&mut self, now: Instant, key: ProfileKey, turn: &Turn) {
         self.taken.push_back(now);
         self.forget_old(now);
-        if self.taken.len() >= self.peak {
-            (self.peak, self.peak_at) = (self.taken.len(), now);
+        // More than may wait need not be remembered, and would take the longer to be forgotten.
+        let burst = self.taken.len().min(self.bounds.cap);
+        if burst >= self.peak {
+            (self.peak, self.peak_at) = (burst, now);
         }
         let seen = self.profiles.entry(key).or_insert(Seen { score: 0.0, at: now, whole: None });
         (seen.score, seen.at) = (seen.score(now) + 1.0, now);

@@ -18,6 +18,9 @@ use crate::support::server::Server;
 /// Turns at once, and places for them.
 const SIDE_BY_SIDE: usize = 8;
 
+/// How many processes wait for new conversations.
+const WARM: u64 = 3;
+
 /// Processes that may wait.
 const KEPT: usize = 16;
 
@@ -101,6 +104,8 @@ async fn soak(turns: usize, conversations: usize) {
         ("COUPLET_MAX_CONCURRENCY", &places),
         ("COUPLET_MAX_KEPT", &kept),
         ("COUPLET_MEMORY_BUDGET", "64GiB"),
+        ("COUPLET_WARM_MIN", &WARM.to_string()),
+        ("COUPLET_WARM_MAX", &WARM.to_string()),
     ];
     let server = Server::start(&variables).await;
     // A connection for each request: none is left open to be counted.
@@ -187,10 +192,10 @@ impl Soak {
         let begun = Instant::now();
         loop {
             let health = self.health().await;
-            let waiting = health["processes"]["live"].as_u64().unwrap_or_default()
-                + health["processes"]["parked"].as_u64().unwrap_or_default();
+            let count = |name: &str| health["processes"][name].as_u64().unwrap_or_default();
+            let (warm, kept) = (count("generic") + count("prepared"), count("live") + count("parked"));
             let children = children_of(self.server.id()).len() as u64;
-            if health["free_places"] == SIDE_BY_SIDE && children == waiting {
+            if health["free_places"] == SIDE_BY_SIDE && warm == WARM && children == warm + kept {
                 return;
             }
             assert!(begun.elapsed() < Duration::from_secs(10), "{children} children: {health}");
