@@ -131,12 +131,18 @@ memory() {
 memory_mb() { inside sh -c "grep -h '^$1:' /proc/$(couplet_pid)/smaps_rollup" | awk '{ printf "%.1f", $2 / 1024 }'; }
 # shellcheck disable=SC2016
 claude_processes() { inside sh -c 'n=0; for p in /proc/[0-9]*; do case "$(readlink $p/exe)" in */claude) n=$((n + 1)) ;; esac; done; echo $n'; }
+# How many processes are in that state, as /health tells.
+count() { curl --silent --max-time 5 "$url/health" | grep --only-matching "\"$1\":[0-9]*" | cut -d : -f 2; }
+# At rest there are the processes that wait, and no others.
 wait_for_rest() {
-    for _ in $(seq 100); do
-        if [ "$(claude_processes)" = 0 ]; then return; fi
+    for _ in $(seq 200); do
+        if [ "$(count starting)" = 0 ] && [ "$(count working)" = 0 ]; then
+            waiting=$(($(count generic) + $(count prepared) + $(count live) + $(count parked)))
+            if [ "$waiting" -gt 0 ] && [ "$(claude_processes)" = "$waiting" ]; then return; fi
+        fi
         sleep 0.1
     done
-    fail "no process of the CLI is left at rest"
+    fail "no process of the CLI is left at rest but those that wait: $(curl --silent "$url/health")"
 }
 
 heading 'image'

@@ -3,20 +3,22 @@
 //!     cargo bench --bench codec
 #![expect(clippy::unwrap_used, reason = "a benchmark is a program of its own")]
 
+mod dialogue;
+
 use std::hint::black_box;
 
-use couplet::claude::answer::{AnswerEvent, AnswerReader, Progress};
 use couplet::claude::conversation_key::ConversationKey;
 use couplet::claude::frame_out;
 use couplet::media::{Intake, MediaSettings};
 use couplet::openai::chat_request::ChatRequest;
 use couplet::openai::parse::parse;
 use couplet::tenant::Tenant;
-use couplet::translate::chat_answer::{CallForm, ChunkWriter};
 use couplet::translate::chat_request;
 use couplet::turn::Turn;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::{Value, json};
+
+use dialogue::{answer, recording};
 
 criterion_group!(benches, requests, frames, answers, keys);
 criterion_main!(benches);
@@ -59,14 +61,6 @@ fn requests(criterion: &mut Criterion) {
     }
 }
 
-/// What the CLI wrote in a recorded dialogue.
-fn recording(name: &str) -> Vec<Vec<u8>> {
-    let path = format!("{}/fixtures/claude-2.1.329/{name}.ndjson", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(path).unwrap();
-    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    lines.filter(|line| line["dir"] == "out").map(|line| line["frame"].to_string().into_bytes()).collect()
-}
-
 fn frames(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("frame");
     let recorded = [recording("text"), recording("tool-call")].concat();
@@ -88,33 +82,6 @@ fn frames(criterion: &mut Criterion) {
             bencher.iter(|| frame_out::parse(black_box(line)).map(|frame| drop(black_box(frame))));
         });
     }
-}
-
-/// The server-sent events of the first answer in a dialogue.
-fn answer(lines: &[Vec<u8>]) -> Vec<u8> {
-    let mut reader = AnswerReader::default();
-    let mut writer =
-        ChunkWriter::new("chatcmpl-benchmark", 1_795_208_000, "couplet", true, CallForm::ToolCalls);
-    let mut bytes = Vec::new();
-    let mut write = |event: AnswerEvent| {
-        writer.write(event, |chunk| {
-            bytes.extend_from_slice(b"data: ");
-            chunk.write_to(&mut bytes).unwrap();
-            bytes.extend_from_slice(b"\n\n");
-        });
-    };
-    for line in lines {
-        match reader.on(frame_out::parse(line).unwrap()).unwrap() {
-            Progress::Silent => {}
-            Progress::Event(event) => write(event),
-            Progress::Events(events) => events.into_iter().for_each(&mut write),
-            Progress::Complete(end) | Progress::CompleteAndParked(end) | Progress::CompleteAndStop(end) => {
-                write(AnswerEvent::Ended(end));
-                break;
-            }
-        }
-    }
-    bytes
 }
 
 fn answers(criterion: &mut Criterion) {
