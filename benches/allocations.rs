@@ -26,6 +26,9 @@ fn main() {
         };
         let (whole, more) = (count(&lines), count(&longer) - count(&lines));
         let per_delta = more / u64::try_from(MORE).unwrap();
-        println!("{name}: {whole} allocations an answer of {} lines, {per_delta} a delta ({more} for {MORE})", lines.len());
+        println!(
+            "{name}: {whole} allocations an answer of {} lines, {per_delta} a delta ({more} for {MORE})",
+            lines.len()
+        );
     }
 }
