@@ -10,8 +10,6 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::memory;
-
 /// Memory for processes. Cheap to clone; the clones are one budget.
 #[derive(Debug, Clone)]
 pub struct Budget(Arc<Account>);
@@ -43,12 +41,6 @@ impl Budget {
         let (used, freed) = (AtomicU64::new(0), Notify::new());
         let (waiting, ending) = (AtomicUsize::new(0), AtomicUsize::new(0));
         Self(Arc::new(Account { limit, typical: typical.max(1), used, freed, waiting, ending }))
-    }
-
-    /// Without a limit.
-    #[must_use]
-    pub fn unlimited() -> Self {
-        Self::new(u64::MAX, memory::OF_A_PROCESS)
     }
 
     /// How many processes it is enough for; one at least, or nothing could ever be answered.

@@ -83,13 +83,6 @@ impl Plan {
     pub fn total(&self) -> usize {
         self.generic + self.prepared.iter().map(|(_, number)| number).sum::<usize>()
     }
-
-    /// How many should wait for that profile, or for anything.
-    #[must_use]
-    pub fn number(&self, profile: Option<ProfileKey>) -> usize {
-        let Some(key) = profile else { return self.generic };
-        self.prepared.iter().find(|(profile, _)| profile.key == key).map_or(0, |(_, number)| *number)
-    }
 }
 
 impl Demand {

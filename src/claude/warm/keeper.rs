@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 use super::demand::Plan;
 use super::profile::Profile;
 use super::{Entry, Phase, State, WarmProcesses, prepare};
-use crate::claude::handover::handover;
+use crate::claude::conversation_key::ProfileKey;
 
 /// How often it looks without being told to: for processes that grow old, and bursts that are long past.
 const LOOK: Duration = Duration::from_secs(5);
@@ -100,11 +100,7 @@ impl WarmProcesses {
         let bounds = state.demand.bounds();
         match state.next_step(now, inner.limits.max_age) {
             Step::Start { profile, for_floor } => {
-                let (claim, claimed) = handover();
-                state.last_id += 1;
-                let id = state.last_id;
-                let entry = Entry { id, profile: profile.clone(), phase: Phase::Planned, since: now, claim };
-                state.entries.push(entry);
+                let (id, claimed) = state.add(profile.clone(), Phase::Planned, now);
                 let waiting = state.entries.len();
                 drop(state);
                 if waiting > bounds.floor {
@@ -135,10 +131,9 @@ impl State {
         if (have > plan.total() || is_replaced)
             && let Some(surplus) = surplus
         {
-            let key = surplus.profile.as_ref().map(|profile| profile.key);
-            let is_it = |entry: &Entry| entry.profile.as_ref().map(|profile| profile.key) == key;
+            let is_it = |entry: &Entry| entry.phase == Phase::Ready && entry.key() == surplus.key();
             // The first is the oldest.
-            let place = self.entries.iter().position(|entry| entry.phase == Phase::Ready && is_it(entry));
+            let place = self.entries.iter().position(is_it);
             return place.map_or(Step::Nothing, |place| {
                 self.entries.remove(place);
                 Step::End
@@ -168,9 +163,7 @@ impl State {
             should: *should,
         }));
         for entry in &self.entries {
-            let key = entry.profile.as_ref().map(|profile| profile.key);
-            let is_it = |kind: &&mut Kind| kind.profile.as_ref().map(|profile| profile.key) == key;
-            match kinds.iter_mut().find(is_it) {
+            match kinds.iter_mut().find(|kind| kind.key() == entry.key()) {
                 Some(kind) => kind.have += 1,
                 None => kinds.push(Kind { profile: entry.profile.clone(), have: 1, should: 0 }),
             }
@@ -197,6 +190,10 @@ struct Kind {
 }
 
 impl Kind {
+    fn key(&self) -> Option<ProfileKey> {
+        self.profile.as_ref().map(|profile| profile.key)
+    }
+
     fn missing(&self) -> isize {
         self.should.cast_signed() - self.have.cast_signed()
     }

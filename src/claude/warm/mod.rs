@@ -24,7 +24,7 @@ use super::budget::{Budget, Share};
 use super::catalog::Catalog;
 use super::conversation_key::ProfileKey;
 use super::failure::TurnFailure;
-use super::handover::{Claim, handover};
+use super::handover::{Claim, Claimed, handover};
 use super::kept::Kept;
 use super::session::Session;
 use super::supply::{Installed, ProcessSupply, Starting};
@@ -223,11 +223,8 @@ impl WarmProcesses {
         if !prepares || state.entries.len() >= state.demand.bounds().cap {
             return Err(Box::new(session));
         }
-        let (claim, claimed) = handover();
-        state.last_id += 1;
-        let (id, profile) = (state.last_id, Arc::new(Profile::empty()));
-        let (phase, since) = (Phase::Starting, Instant::now());
-        state.entries.push(Entry { id, profile: Some(Arc::clone(&profile)), phase, since, claim });
+        let profile = Arc::new(Profile::empty());
+        let (id, claimed) = state.add(Some(Arc::clone(&profile)), Phase::Starting, Instant::now());
         inner.tasks.spawn(prepare::adopt(Arc::clone(inner), id, profile, claimed, session));
         Ok(())
     }
@@ -265,10 +262,10 @@ impl WarmProcesses {
                 state.entries.remove(place)
             };
             self.inner.changed.notify_one();
+            let of = entry.key();
             if let Ok(Some(mut warm)) = timeout(HANDED_OVER, entry.claim.take()).await {
-                let has_tools = entry.profile.as_ref().is_some_and(|profile| profile.key == key);
-                if let Prepared::For { has_tools: has, .. } = &mut warm.prepared {
-                    *has = has_tools;
+                if let Prepared::For { has_tools, .. } = &mut warm.prepared {
+                    *has_tools = of == Some(key);
                 }
                 return Some(warm);
             }
@@ -288,7 +285,22 @@ impl WarmProcesses {
     }
 }
 
+impl State {
+    /// Puts a process on the list: its number there, and the end of its claim that its task holds.
+    fn add(&mut self, profile: Option<Arc<Profile>>, phase: Phase, since: Instant) -> (u64, Claimed<Warm>) {
+        let (claim, claimed) = handover();
+        self.last_id += 1;
+        self.entries.push(Entry { id: self.last_id, profile, phase, since, claim });
+        (self.last_id, claimed)
+    }
+}
+
 impl Entry {
+    /// What it is set up with, by its key.
+    fn key(&self) -> Option<ProfileKey> {
+        self.profile.as_ref().map(|profile| profile.key)
+    }
+
     fn is_usable_for(&self, key: ProfileKey) -> bool {
         let is_fit = match &self.profile {
             None => true,

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{PATIENCE, app, app_with, question, recital, reciting, wait_for, waiting};
 use crate::support::fake_cli::script::{OnControl, Script, Step};
-use crate::support::fake_cli::{FakeCli, eventually};
+use crate::support::fake_cli::{FakeCli, eventually, play};
 
 /// Within this a process is gone after its end was decided.
 const SOON: Duration = Duration::from_secs(2);
@@ -79,10 +79,20 @@ async fn nobody_gets_a_process_that_is_set_up_for_somebody_else() {
         let response = request.json(&question(Some("a secret of a"), &[])).send().await.expect("an answer");
         assert_eq!(response.status(), 200);
     };
+    // The processes that were given that system prompt, and those that were asked.
+    let heard = |word: &str| -> HashSet<u32> {
+        let has_heard = |id: &u32| {
+            std::fs::read_to_string(fake.file(&format!("{id}.stdin"))).is_ok_and(|said| said.contains(word))
+        };
+        fake.reports().into_iter().map(|report| report.process_id).filter(has_heard).collect()
+    };
     ask(builder_keys[0]).await;
     wait_for(&app, (1, 2)).await;
+    let (set_up_for_a, asked_by_a) = (heard("a secret of a"), heard("hello"));
     // The one for anything serves b, and one of those for a gives its place to one for b.
     ask(builder_keys[1]).await;
+    let asked_by_b: HashSet<u32> = heard("hello").difference(&asked_by_a).copied().collect();
+    assert_eq!((asked_by_b.len(), asked_by_b.is_disjoint(&set_up_for_a)), (1, true));
     wait_for(&app, (1, 2)).await;
     let log = fake.reports().len();
     assert!(log >= 5, "{log} processes: one of each for a and b answered, and three wait");
@@ -126,7 +136,7 @@ async fn one_that_dies_of_its_question_costs_nobody_an_answer(#[case] system: Op
     let dead = fake.file("dead");
     let die_once = Step::Once { file: dead.clone(), steps: vec![Step::Die] };
     let recite = vec![die_once, Step::Recite("fine".to_owned())];
-    fake.follow(&Script { plays: vec![crate::support::fake_cli::play("", recite)], ..Script::default() });
+    fake.follow(&Script { plays: vec![play("", recite)], ..Script::default() });
     recital(&app, &question(system, &[])).await;
     assert!(dead.exists());
 }
@@ -236,7 +246,7 @@ async fn nothing_of_an_answer_is_lost_in_a_process_that_is_taken_before_its_set_
     let go = fake.file("go");
     let late = OnControl::After(vec![Step::AwaitFile(go.clone())]);
     let recite = vec![Step::Recite("fine".to_owned())];
-    let plays = vec![crate::support::fake_cli::play("", recite)];
+    let plays = vec![play("", recite)];
     fake.follow(&Script { controls: [("initialize".to_owned(), late)].into(), plays, ..Script::default() });
     // Those that wait are taken; the next one is being set up, and is not done with it.
     tokio::join!(recital(&app, &request), recital(&app, &request));
