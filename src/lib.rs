@@ -3,6 +3,7 @@
 //! The way of a request: [`http`] → [`translate`] → [`turn::Turn`] → [`media`] → [`claude`] → frames → [`translate`] → chunks →
 //! [`http`].
 
+pub mod answer_schema;
 pub mod claude;
 pub mod config;
 pub mod doctor;

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
+use crate::answer_schema::AnswerSchema;
+
 /// One question to the model with everything that was said before it.
 ///
 /// `M` is what stands for an image or a document: a [`MediaSource`] as the client sent it, until [`crate::media`] has
@@ -19,6 +21,8 @@ pub struct Turn<M = Media> {
     pub question: Vec<UserBlock<M>>,
     /// What the model may call, in the client's order. (The CLI puts them in the order of their names.)
     pub tools: Vec<Tool>,
+    /// What the text of the answer must be, where it is not free: JSON of this schema.
+    pub format: Option<AnswerSchema>,
     /// How the model should answer.
     pub parameters: Parameters,
 }
@@ -168,6 +172,7 @@ impl<M> Turn<M> {
             history: history.collect(),
             question: map_blocks(self.question, make),
             tools: self.tools,
+            format: self.format,
             parameters: self.parameters,
         }
     }
@@ -219,12 +224,14 @@ pub fn is_blank(text: &str) -> bool {
 pub struct Parameters {
     /// The largest number of tokens of the answer.
     pub max_tokens: Option<u32>,
-    /// Texts that end the answer, each with something else than white space in it.
+    /// Texts that end the answer and are not part of it, none of them empty.
     pub stop: Vec<String>,
     /// 0 to 1.
     pub temperature: Option<f64>,
     /// 0 to 1.
     pub top_p: Option<f64>,
+    /// How many of the likeliest tokens are considered.
+    pub top_k: Option<u32>,
     /// How hard the model thinks.
     pub effort: Option<Effort>,
     /// Whether it may call tools.
@@ -233,14 +240,33 @@ pub struct Parameters {
     pub calls: CallsPerAnswer,
 }
 
-/// Whether the model may call tools.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Whether the model may call tools. All but [`ToolChoice::Auto`] make sense only where there are tools.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ToolChoice {
     /// As it sees fit.
     #[default]
     Auto,
     /// It may not, though it sees them.
     None,
+    /// It must call at least one.
+    Any,
+    /// It must call the one of that name.
+    Tool(String),
+}
+
+/// A parameter that some models take and others refuse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Parameter {
+    /// [`Parameters::temperature`].
+    Temperature,
+    /// [`Parameters::top_p`].
+    TopP,
+    /// [`Parameters::top_k`].
+    TopK,
+    /// [`Parameters::effort`].
+    Effort,
+    /// [`Parameters::calls`].
+    Calls,
 }
 
 /// How many tools the model may call in one answer.

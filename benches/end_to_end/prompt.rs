@@ -59,6 +59,7 @@ impl Prompt {
             history: Vec::new(),
             question: text(question),
             tools: self.tools.clone(),
+            format: None,
             parameters: Parameters::default(),
         }
     }

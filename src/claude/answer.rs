@@ -1,11 +1,12 @@
 //! Frames of one turn become events of its answer. Pure: `on(frame)` for each, in order.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use super::failure::{ApiFailureKind, TurnFailure};
 use super::frame_out::{AssistantFrame, Event, Frame, RateLimit, ResultFrame, UsageUpdate};
 use super::said::Said;
-use crate::turn::{AssistantBlock, Tool};
+use crate::turn::{AssistantBlock, Parameter, Tool};
 
 /// A piece of an answer, in the order in which the model gave it.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,11 +15,17 @@ pub enum AnswerEvent {
     Started {
         /// The model, as it names itself.
         model: String,
+        /// What is known of the tokens so far: those of the prompt.
+        usage: Usage,
+        /// Parameters of the turn that the model refuses, and was therefore asked without.
+        unheeded: Vec<Parameter>,
     },
     /// A piece of text.
     Text(String),
     /// A piece of the summary of the model's thinking.
     Reasoning(String),
+    /// What Anthropic signs the thinking before it with.
+    Signature(String),
     /// A call of a tool begins. Its arguments follow, before anything else does.
     ToolCall {
         /// The call's id, the model's own.
@@ -37,6 +44,8 @@ pub enum AnswerEvent {
 pub struct AnswerEnd {
     /// Why.
     pub reason: StopReason,
+    /// The text that ended it, where one did.
+    pub stop_sequence: Option<String>,
     /// The tokens of all messages of the answer together.
     pub usage: Usage,
 }
@@ -111,6 +120,7 @@ pub struct AnswerReader {
     spoiled: bool,
     before: Usage,
     current: Usage,
+    stop_sequence: Option<String>,
     /// The CLI's word for the error of a message that it made up.
     error: Option<String>,
     limit: Option<RateLimit>,
@@ -192,6 +202,9 @@ impl AnswerReader {
                 self.shown = true;
                 Ok(Progress::Event(AnswerEvent::Reasoning(text.into_owned())))
             }
+            Event::Signature(signature) => {
+                Ok(Progress::Event(AnswerEvent::Signature(signature.into_owned())))
+            }
             Event::ToolUse { id, name } => {
                 self.begin_content();
                 self.said.call(&id, &name);
@@ -205,8 +218,9 @@ impl AnswerReader {
             Event::BlockStop => Ok(self.said.end_block().map_or(Progress::Silent, |arguments| {
                 Progress::Event(AnswerEvent::ToolArguments(arguments.to_owned()))
             })),
-            Event::MessageDelta { stop_reason, usage } => {
+            Event::MessageDelta { stop_reason, stop_sequence, usage } => {
                 self.current.update(usage);
+                self.stop_sequence = stop_sequence.map(Cow::into_owned);
                 Ok(stop_reason
                     .map_or(Progress::Silent, |reason| self.on_stop_reason(StopReason::from(&*reason))))
             }
@@ -243,7 +257,7 @@ impl AnswerReader {
         }
         if reason == StopReason::ToolUse || self.said.has_calls() {
             let parked = reason == StopReason::ToolUse && self.said.calls_can_wait();
-            let end = AnswerEnd { reason, usage: self.total() };
+            let end = self.end(reason);
             return if parked { Progress::CompleteAndParked(end) } else { Progress::CompleteAndStop(end) };
         }
         self.message = Message::Ended(reason);
@@ -300,7 +314,7 @@ impl AnswerReader {
             Message::None | Message::Broken => None,
         };
         match reason {
-            Some(reason) => Ok(Progress::Complete(AnswerEnd { reason, usage: self.total() })),
+            Some(reason) => Ok(Progress::Complete(self.end(reason))),
             None => Err(TurnFailure::BrokenOff),
         }
     }
@@ -310,13 +324,18 @@ impl AnswerReader {
         self.message = Message::Open { has_content: true };
     }
 
-    fn complete_and_stop(&self, reason: StopReason) -> Progress {
-        Progress::CompleteAndStop(AnswerEnd { reason, usage: self.total() })
+    fn complete_and_stop(&mut self, reason: StopReason) -> Progress {
+        Progress::CompleteAndStop(self.end(reason))
+    }
+
+    fn end(&mut self, reason: StopReason) -> AnswerEnd {
+        AnswerEnd { reason, stop_sequence: self.stop_sequence.take(), usage: self.total() }
     }
 
     fn start(&mut self, model: &str) -> Option<AnswerEvent> {
         let first = !std::mem::replace(&mut self.started, true);
-        first.then(|| AnswerEvent::Started { model: model.to_owned() })
+        let usage = self.total();
+        first.then(|| AnswerEvent::Started { model: model.to_owned(), usage, unheeded: Vec::new() })
     }
 
     /// Counts the tokens of a new message apart from those before it.

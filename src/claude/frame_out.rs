@@ -49,6 +49,8 @@ pub enum Event<'a> {
     Text(Cow<'a, str>),
     /// A piece of the summary of the model's thinking.
     Thinking(Cow<'a, str>),
+    /// What Anthropic signs a block of thinking with.
+    Signature(Cow<'a, str>),
     /// A call of a tool begins.
     ToolUse {
         /// The call's id.
@@ -64,12 +66,14 @@ pub enum Event<'a> {
     MessageDelta {
         /// Why; absent where the CLI closes a message that broke.
         stop_reason: Option<Cow<'a, str>>,
+        /// The text that ended it, where one did.
+        stop_sequence: Option<Cow<'a, str>>,
         /// The tokens of the answer.
         usage: UsageUpdate,
     },
     /// The message is over.
     MessageStop,
-    /// Beginnings of other blocks, signatures and the like.
+    /// Beginnings of other blocks and the like.
     Other,
 }
 
@@ -297,7 +301,11 @@ struct RawDelta<'a> {
     #[serde(borrow)]
     partial_json: Option<Text<'a>>,
     #[serde(borrow)]
+    signature: Option<Text<'a>>,
+    #[serde(borrow)]
     stop_reason: Option<Text<'a>>,
+    #[serde(borrow)]
+    stop_sequence: Option<Text<'a>>,
 }
 
 /// How a block begins: only of calls more than the type matters.
@@ -392,7 +400,7 @@ fn tool_results(message: Option<&RawValue>) -> Frame<'static> {
     )
 }
 
-fn event(event: RawEvent<'_>) -> Event<'_> {
+fn event<'a>(event: RawEvent<'a>) -> Event<'a> {
     let usage = event.usage.unwrap_or_default();
     if let Some(RawBlock { r#type, id: Some(Text(id)), name: Some(Text(name)) }) = event.content_block {
         return if r#type == "tool_use" { Event::ToolUse { id, name } } else { Event::Other };
@@ -408,11 +416,15 @@ fn event(event: RawEvent<'_>) -> Event<'_> {
         ("content_block_delta", Some(RawDelta { partial_json: Some(Text(json)), .. }), _) => {
             Event::ToolInput(json)
         }
+        ("content_block_delta", Some(RawDelta { signature: Some(Text(signature)), .. }), _) => {
+            Event::Signature(signature)
+        }
         ("content_block_stop", ..) => Event::BlockStop,
-        ("message_delta", delta, _) => Event::MessageDelta {
-            stop_reason: delta.and_then(|delta| delta.stop_reason).map(|Text(reason)| reason),
-            usage,
-        },
+        ("message_delta", delta, _) => {
+            let (reason, sequence) = delta.map(|delta| (delta.stop_reason, delta.stop_sequence)).unzip();
+            let text = |text: Option<Option<Text<'a>>>| text.flatten().map(|Text(text)| text);
+            Event::MessageDelta { stop_reason: text(reason), stop_sequence: text(sequence), usage }
+        }
         ("message_stop", ..) => Event::MessageStop,
         _ => Event::Other,
     }

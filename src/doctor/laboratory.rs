@@ -143,7 +143,7 @@ impl Laboratory {
         let mut said = Said::default();
         trial.end = loop {
             match answer.next().await {
-                Ok(AnswerEvent::Started { .. }) => {}
+                Ok(AnswerEvent::Started { .. } | AnswerEvent::Signature(_)) => {}
                 Ok(AnswerEvent::Text(text)) => {
                     said.text(&text);
                     trial.texts.push(text);
@@ -253,6 +253,7 @@ pub fn question(text: &str) -> Turn {
         history: Vec::new(),
         question: vec![UserBlock::Text(text.to_owned())],
         tools: Vec::new(),
+        format: None,
         parameters: Parameters::default(),
     }
 }

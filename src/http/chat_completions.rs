@@ -3,15 +3,15 @@
 use std::time::SystemTime;
 
 use axum::extract::{Request, State};
-use axum::http::header::{HeaderName, HeaderValue};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::post;
-use axum::{Extension, Json, Router};
+use axum::{Extension, Router};
 use uuid::Uuid;
 
+use super::ask::{Question, WholeForm, ask};
 use super::request_log::RequestLog;
-use super::{App, body, models, reply, sse};
-use crate::claude::Answer;
+use super::sse::{StreamForm, write_data};
+use super::{App, body};
 use crate::claude::answer::AnswerEvent;
 use crate::openai::chat_answer::ChatCompletion;
 use crate::openai::chat_request::ChatRequest;
@@ -19,10 +19,13 @@ use crate::openai::error::ApiError;
 use crate::openai::parse::Parsed;
 use crate::tenant::Tenant;
 use crate::translate::chat_answer::{ChunkFold, ChunkWriter};
-use crate::translate::{chat_request, media_failure};
+use crate::translate::chat_request;
 
-/// Names the parameters of a request that were accepted but not honoured as they were.
-const IGNORED: HeaderName = HeaderName::from_static("x-couplet-ignored");
+/// The end of a stream whose answer is complete.
+const DONE: &[u8] = b"data: [DONE]\n\n";
+
+/// Shows that a stream lives. A comment, because named events become broken chunks in some clients.
+const COMMENT: &[u8] = b": keep-alive\n\n";
 
 /// The route.
 pub fn router() -> Router<App> {
@@ -39,50 +42,57 @@ async fn create(
     let stream = request.stream.unwrap_or(false);
     let include_usage =
         request.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false);
-    let chat_request::Translated { mut turn, calls, adjusted } = chat_request::turn(request)?;
+    let chat_request::Translated { turn, calls, adjusted } = chat_request::turn(request)?;
     ignored.extend(adjusted.into_iter().map(ToOwned::to_owned));
-    log.asked(&turn.model, stream);
-    models::resolve(&app, &mut turn).await?;
-    ignored.extend(app.claude.cuts(&turn).await.map(ToOwned::to_owned));
-    log.resolved(&turn.model, &ignored);
-    let turn = app.media.prepare(turn).await.map_err(|failure| media_failure::api_error(&failure))?;
+    let question = Question { turn, stream, ignored, name_of: chat_request::name_of };
+    let asked = ask(&app, tenant, log, question).await?;
 
     let id = format!("chatcmpl-{}", Uuid::new_v4().simple());
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let answer = app.claude.answer(tenant, turn);
-    log.answered_by(answer.origin());
-    let fingerprint = app.http.mode.fingerprint();
     // The whole answer always tells its usage.
-    let writer = ChunkWriter::new(&id, now, fingerprint, include_usage || !stream, calls);
-    let mut response = if stream {
-        sse::respond(answer, writer, log).await?
+    let writer = ChunkWriter::new(&id, now, app.http.mode.fingerprint(), include_usage || !stream, calls);
+    if stream {
+        asked.stream(ChunkStream(writer)).await
     } else {
-        Json(fold(answer, writer, &log).await?).into_response()
-    };
-    let ignored = HeaderValue::from_str(&ignored.join(", ")).ok().filter(|names| !names.is_empty());
-    response.headers_mut().extend(ignored.map(|names| (IGNORED, names)));
-    Ok(response)
+        asked.whole(Folded { writer, fold: ChunkFold::default() }).await
+    }
+}
+
+/// Chunks as server-sent events.
+struct ChunkStream(ChunkWriter);
+
+impl StreamForm for ChunkStream {
+    const KEEP_ALIVE: &'static [u8] = COMMENT;
+
+    fn event(&mut self, _of: usize, event: AnswerEvent, out: &mut Vec<u8>) {
+        self.0.write(event, |chunk| write_data(out, |out| chunk.write_to(out)));
+    }
+
+    fn done(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(DONE);
+    }
+
+    /// Without `choices`, and no `[DONE]` after it, so that both SDKs raise an error instead of taking what came so far for
+    /// the answer.
+    fn failure(&mut self, error: &ApiError, out: &mut Vec<u8>) {
+        write_data(out, |out| serde_json::to_writer(out, &error.body()));
+    }
 }
 
 /// The whole answer: the fold of the chunks a stream would have had.
-async fn fold(
-    mut answer: Answer,
-    mut writer: ChunkWriter,
-    log: &RequestLog,
-) -> Result<ChatCompletion, ApiError> {
-    let mut fold = ChunkFold::default();
-    loop {
-        let event = answer.next().await.map_err(|error| reply::failed_turn(&error, log))?;
-        log.event(&event);
-        let ended = matches!(event, AnswerEvent::Ended(_));
-        writer.on(event).into_iter().for_each(|chunk| fold.push(chunk));
-        if ended {
-            log.complete();
-            let incomplete = || {
-                let status = axum::http::StatusCode::BAD_GATEWAY;
-                ApiError::new(status, "server_error", "The answer was not complete.")
-            };
-            return fold.finish().ok_or_else(incomplete);
-        }
+struct Folded {
+    writer: ChunkWriter,
+    fold: ChunkFold,
+}
+
+impl WholeForm for Folded {
+    type Body = ChatCompletion;
+
+    fn event(&mut self, _of: usize, event: AnswerEvent) {
+        self.writer.on(event).into_iter().for_each(|chunk| self.fold.push(chunk));
+    }
+
+    fn finish(self) -> Option<ChatCompletion> {
+        self.fold.finish()
     }
 }

@@ -163,6 +163,11 @@ impl RequestLog {
         chat.ignored = shown(&ignored.join(", "));
     }
 
+    /// Which parameters are not honoured, once more is known of that.
+    pub fn ignored(&self, ignored: &[String]) {
+        self.line().chat.get_or_insert_default().ignored = shown(&ignored.join(", "));
+    }
+
     /// An event of the answer passed by.
     pub fn event(&self, event: &AnswerEvent) {
         let mut line = self.line();

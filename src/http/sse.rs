@@ -16,39 +16,55 @@ use crate::claude::Answer;
 use crate::claude::answer::AnswerEvent;
 use crate::claude::failure::TurnFailure;
 use crate::openai::error::ApiError;
-use crate::translate::chat_answer::ChunkWriter;
 
 /// How long the headers are held back for the model to begin: until then a failure gets a status of its own.
 const HOLD_BACK: Duration = Duration::from_secs(15);
 
-/// How long a stream is silent before a comment shows that it lives. A comment, because named events become broken
-/// chunks in some clients.
+/// How long a stream is silent before something shows that it lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// How many bytes of events that are there already are sent together, at most a little more. Each stays an event of its
 /// own.
 const BATCH: usize = 32 * 1024;
 
-/// The comment.
-const COMMENT: &[u8] = b": keep-alive\n\n";
-
-/// The end of a stream whose answer is complete.
-const DONE: &[u8] = b"data: [DONE]\n\n";
-
 /// Tells reverse proxies such as nginx to pass each event on at once.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Answers with a stream, or with an error if the turn fails before the model begins.
+/// How an endpoint writes the events of its answers to a stream. The answers are counted from 0.
+pub trait StreamForm: Send + 'static {
+    /// Shows that a silent stream lives.
+    const KEEP_ALIVE: &'static [u8];
+
+    /// Appends what an event of one of the answers is.
+    fn event(&mut self, of: usize, event: AnswerEvent, out: &mut Vec<u8>);
+
+    /// Appends what follows when all answers are complete.
+    fn done(&mut self, out: &mut Vec<u8>);
+
+    /// Appends the error that ends a broken stream.
+    fn failure(&mut self, error: &ApiError, out: &mut Vec<u8>);
+}
+
+/// Answers with a stream, or with an error if the turn fails before the model begins. `seen` is shown the event that was
+/// waited for before the headers are sent.
 ///
 /// # Errors
 /// The failure of the turn, while no headers are sent.
-pub async fn respond(mut answer: Answer, writer: ChunkWriter, log: RequestLog) -> Result<Response, ApiError> {
+pub async fn respond(
+    mut answer: Answer,
+    form: impl StreamForm,
+    log: RequestLog,
+    seen: impl FnOnce(&AnswerEvent),
+) -> Result<Response, ApiError> {
     let first = match tokio::time::timeout(HOLD_BACK, answer.next()).await {
-        Ok(Ok(event)) => Some(event),
+        Ok(Ok(event)) => {
+            seen(&event);
+            Some(event)
+        }
         Ok(Err(error)) => return Err(reply::failed_turn(&error, &log)),
         Err(_still_silent) => None,
     };
-    let stream = EventStream { answer, writer, log, first, ended: false };
+    let stream = EventStream { answer, form, log, first, ended: false };
     let mut response = Response::new(Body::from_stream(stream.into_stream()));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
@@ -58,16 +74,16 @@ pub async fn respond(mut answer: Answer, writer: ChunkWriter, log: RequestLog) -
 }
 
 /// A stream under way. Dropped with the connection, it drops the answer, which interrupts the model.
-struct EventStream {
+struct EventStream<F> {
     answer: Answer,
-    writer: ChunkWriter,
+    form: F,
     log: RequestLog,
     /// The event that was waited for before the headers were sent.
     first: Option<AnswerEvent>,
     ended: bool,
 }
 
-impl EventStream {
+impl<F: StreamForm> EventStream<F> {
     fn into_stream(self) -> impl Stream<Item = Result<Bytes, Infallible>> {
         stream::unfold(self, |mut stream| async move {
             let bytes = stream.next_bytes().await?;
@@ -75,7 +91,7 @@ impl EventStream {
         })
     }
 
-    /// The bytes of the next event; a comment when it does not come for a while; `None` at the end.
+    /// The bytes of the next event; a sign of life when it does not come for a while; `None` at the end.
     async fn next_bytes(&mut self) -> Option<Bytes> {
         if self.ended {
             return None;
@@ -84,7 +100,7 @@ impl EventStream {
             Some(event) => Ok(event),
             None => match tokio::time::timeout(KEEP_ALIVE, self.answer.next()).await {
                 Ok(event) => event,
-                Err(_silent) => return Some(Bytes::from_static(COMMENT)),
+                Err(_silent) => return Some(Bytes::from_static(F::KEEP_ALIVE)),
             },
         };
         Some(match event {
@@ -115,24 +131,23 @@ impl EventStream {
     fn write_event(&mut self, event: AnswerEvent, bytes: &mut Vec<u8>) {
         self.log.event(&event);
         self.ended = matches!(event, AnswerEvent::Ended(_));
-        self.writer.write(event, |chunk| write_data(bytes, |bytes| chunk.write_to(bytes)));
+        self.form.event(0, event, bytes);
         if self.ended {
             self.log.complete();
-            bytes.extend_from_slice(DONE);
+            self.form.done(bytes);
         }
     }
 
-    /// The error frame that ends a broken stream: without `choices`, and no `[DONE]` after it, so that both SDKs raise
-    /// an error instead of taking what came so far for the answer.
     fn write_failure(&mut self, error: &TurnFailure, bytes: &mut Vec<u8>) {
         self.ended = true;
         let api_error = reply::failed_turn(error, &self.log);
         self.log.fail(api_error.code.unwrap_or(api_error.kind), api_error.status);
-        write_data(bytes, |bytes| serde_json::to_writer(bytes, &api_error.body()));
+        self.form.failure(&api_error, bytes);
     }
 }
 
-fn write_data(bytes: &mut Vec<u8>, write_json: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>) {
+/// Appends a JSON document as an event without a name.
+pub fn write_data(bytes: &mut Vec<u8>, write_json: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>) {
     let before = bytes.len();
     bytes.extend_from_slice(b"data: ");
     if let Err(error) = write_json(bytes) {

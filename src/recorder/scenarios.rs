@@ -23,7 +23,7 @@ pub(super) enum Then {
     /// Calls, their results in this order, and the model's next message.
     Results(Vec<ResultBlock>),
     /// Its answer, and another turn in the same process.
-    Turn(Turn),
+    Turn(Box<Turn>),
 }
 
 /// Turns that are nothing but a question: a name, and the question.
@@ -73,7 +73,7 @@ pub(super) fn all() -> Vec<Scenario> {
         (
             "live",
             turn("[[words 3]]"),
-            Then::Turn(Turn { parameters: fewer_tokens(), ..turn("[[words 4]] and now?") }),
+            Then::Turn(Box::new(Turn { parameters: fewer_tokens(), ..turn("[[words 4]] and now?") })),
         ),
     ];
     let scenario = |(name, turn, then)| Scenario { name, turn, then };
@@ -87,6 +87,7 @@ fn turn(question: &str) -> Turn {
         history: Vec::new(),
         question: vec![UserBlock::Text(question.to_owned())],
         tools: Vec::new(),
+        format: None,
         parameters: Parameters { stop: vec!["END".to_owned()], ..Parameters::default() },
     }
 }

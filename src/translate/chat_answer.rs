@@ -62,7 +62,7 @@ impl ChunkWriter {
     #[must_use]
     pub fn on(&mut self, event: AnswerEvent) -> Vec<ChatChunk> {
         match event {
-            AnswerEvent::Started { model } => {
+            AnswerEvent::Started { model, .. } => {
                 self.head.model = model.into();
                 let delta =
                     Delta { role: Some(Role::Assistant), content: Some(String::new()), ..Delta::default() };
@@ -74,6 +74,8 @@ impl ChunkWriter {
             AnswerEvent::Reasoning(text) => {
                 vec![self.chunk(Delta { reasoning_content: Some(text), ..Delta::default() }, None)]
             }
+            // A client of OpenAI's API has nowhere to keep it.
+            AnswerEvent::Signature(_) => Vec::new(),
             AnswerEvent::ToolCall { id, name } => self.begin_call(id, name).into_iter().collect(),
             AnswerEvent::ToolArguments(piece) => self.arguments(piece).into_iter().collect(),
             AnswerEvent::Ended(end) => self.end(&end),

@@ -8,7 +8,7 @@ use super::tools::{self, Tools};
 use crate::openai::chat_request::ChatRequest;
 use crate::openai::error::ApiError;
 use crate::openai::text_or::TextOrList;
-use crate::turn::{Effort, MediaSource, Parameters, Turn};
+use crate::turn::{Effort, MediaSource, Parameter, Parameters, Turn};
 
 /// OpenAI's limit on `stop`.
 const MAX_STOP: usize = 4;
@@ -22,6 +22,18 @@ pub struct Translated {
     pub calls: CallForm,
     /// Fields that were read, but are honoured in part or not at all.
     pub adjusted: Vec<&'static str>,
+}
+
+/// What a parameter is called here.
+#[must_use]
+pub fn name_of(parameter: Parameter) -> &'static str {
+    match parameter {
+        Parameter::Temperature => "temperature",
+        Parameter::TopP => "top_p",
+        Parameter::TopK => "top_k",
+        Parameter::Effort => "reasoning_effort",
+        Parameter::Calls => "parallel_tool_calls",
+    }
 }
 
 /// Translates a request. The model stays as the client named it.
@@ -41,7 +53,15 @@ pub fn turn(mut request: ChatRequest) -> Result<Translated, ApiError> {
     }
     let parameters = Parameters { stop, tool_choice: choice, calls, ..parameters };
     Ok(Translated {
-        turn: Turn { model: request.model, system, history, question, tools: offered, parameters },
+        turn: Turn {
+            model: request.model,
+            system,
+            history,
+            question,
+            tools: offered,
+            format: None,
+            parameters,
+        },
         calls: form,
         adjusted,
     })

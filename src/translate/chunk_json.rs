@@ -81,7 +81,10 @@ impl PieceKind {
             AnswerEvent::Text(text) => Some((Self::Text, text)),
             AnswerEvent::Reasoning(text) => Some((Self::Reasoning, text)),
             AnswerEvent::ToolArguments(json) => Some((Self::ToolArguments, json)),
-            AnswerEvent::Started { .. } | AnswerEvent::ToolCall { .. } | AnswerEvent::Ended(_) => None,
+            AnswerEvent::Started { .. }
+            | AnswerEvent::Signature(_)
+            | AnswerEvent::ToolCall { .. }
+            | AnswerEvent::Ended(_) => None,
         }
     }
 

@@ -157,6 +157,7 @@ mod tests {
             history: Vec::new(),
             question: Vec::new(),
             tools: Vec::new(),
+            format: None,
             parameters: Parameters { effort, ..Parameters::default() },
         }
     }

@@ -64,7 +64,7 @@ fn an_answer_is_complete_with_its_result() {
     assert_eq!(said, ">xy");
     let Some(Ok(Progress::Complete(end))) = end else { panic!("{end:?}") };
     let usage = Usage { input: 7, cache_creation: 0, cache_read: 5, output: 9, thinking: 2 };
-    assert_eq!(end, AnswerEnd { reason: StopReason::EndTurn, usage });
+    assert_eq!(end, AnswerEnd { reason: StopReason::EndTurn, stop_sequence: None, usage });
 }
 
 #[rstest]

@@ -40,6 +40,7 @@ fn turn() -> Turn {
         ],
         question: vec![text("f")],
         tools: vec![tool("f"), tool("g")],
+        format: None,
         parameters: Parameters::default(),
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::turn::{CallsPerAnswer, Effort, Parameters, ToolChoice, Turn};
+use crate::turn::{CallsPerAnswer, Effort, Parameters, ToolChoice, Turn, is_blank};
 
 /// The settings that bring a turn's model and parameters to the API.
 ///
@@ -68,22 +68,36 @@ fn environment(turn: &Turn) -> [(&'static str, Option<String>); 2] {
     if let Some(top_p) = parameters.top_p {
         body.insert("top_p".to_owned(), json!(top_p));
     }
-    if !parameters.stop.is_empty() {
-        body.insert("stop_sequences".to_owned(), json!(parameters.stop));
+    if let Some(top_k) = parameters.top_k {
+        body.insert("top_k".to_owned(), json!(top_k));
     }
-    let tool_choice = match (parameters.tool_choice, parameters.calls) {
-        // The API takes a choice only with something to choose from.
-        _ if turn.tools.is_empty() => None,
-        (ToolChoice::None, _) => Some(json!({"type": "none"})),
-        (ToolChoice::Auto, CallsPerAnswer::One) => {
-            Some(json!({"type": "auto", "disable_parallel_tool_use": true}))
-        }
-        (ToolChoice::Auto, CallsPerAnswer::Any) => None,
-    };
-    body.extend(tool_choice.map(|choice| ("tool_choice".to_owned(), choice)));
+    // The API takes none of nothing but white space.
+    let stop: Vec<_> = parameters.stop.iter().filter(|text| !is_blank(text)).collect();
+    if !stop.is_empty() {
+        body.insert("stop_sequences".to_owned(), json!(stop));
+    }
+    // The API takes a choice only with something to choose from.
+    if !turn.tools.is_empty() {
+        body.extend(tool_choice(parameters).map(|choice| ("tool_choice".to_owned(), choice)));
+    }
     let body = (!body.is_empty()).then(|| Value::Object(body).to_string());
     let max_tokens = parameters.max_tokens.map(|tokens| tokens.to_string());
     [("CLAUDE_CODE_EXTRA_BODY", body), ("CLAUDE_CODE_MAX_OUTPUT_TOKENS", max_tokens)]
+}
+
+fn tool_choice(parameters: &Parameters) -> Option<Value> {
+    let one = parameters.calls == CallsPerAnswer::One;
+    let mut choice = match &parameters.tool_choice {
+        ToolChoice::None => return Some(json!({"type": "none"})),
+        ToolChoice::Auto if !one => return None,
+        ToolChoice::Auto => json!({"type": "auto"}),
+        ToolChoice::Any => json!({"type": "any"}),
+        ToolChoice::Tool(name) => json!({"type": "tool", "name": name}),
+    };
+    if one {
+        choice["disable_parallel_tool_use"] = true.into();
+    }
+    Some(choice)
 }
 
 fn effort_level(effort: Effort) -> &'static str {

@@ -125,6 +125,7 @@ fn turn(parameters: Parameters) -> Turn {
             description: String::new(),
             schema: serde_json::Map::new(),
         }],
+        format: None,
         parameters,
     }
 }

@@ -8,7 +8,7 @@ mod calls;
 const USAGE: Usage = Usage { input: 25, cache_creation: 100, cache_read: 50, output: 12, thinking: 4 };
 
 fn ended(reason: StopReason) -> AnswerEvent {
-    AnswerEvent::Ended(AnswerEnd { reason, usage: USAGE })
+    AnswerEvent::Ended(AnswerEnd { reason, stop_sequence: None, usage: USAGE })
 }
 
 fn write(events: Vec<AnswerEvent>, include_usage: bool) -> Vec<ChatChunk> {
@@ -21,7 +21,11 @@ fn write_in(form: CallForm, events: Vec<AnswerEvent>, include_usage: bool) -> Ve
 }
 
 fn started() -> AnswerEvent {
-    AnswerEvent::Started { model: "claude-s".to_owned() }
+    started_as("claude-s".to_owned())
+}
+
+fn started_as(model: String) -> AnswerEvent {
+    AnswerEvent::Started { model, usage: Usage::default(), unheeded: Vec::new() }
 }
 
 fn fold(events: Vec<AnswerEvent>) -> Option<ChatCompletion> {
@@ -77,7 +81,7 @@ proptest! {
             1 => AnswerEvent::Reasoning(text),
             2 => AnswerEvent::ToolArguments(text),
             3 => AnswerEvent::ToolCall { id: text.clone(), name: text },
-            _ => AnswerEvent::Started { model: text },
+            _ => started_as(text),
         };
         let mut events: Vec<AnswerEvent> = texts.into_iter().map(event).collect();
         events.push(ended(StopReason::Refusal));

@@ -82,7 +82,7 @@ fn choice_and_number_of_calls_arrive_and_the_tools_stay(
     request.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
     let (translated, ignored) = translate(&request).unwrap();
     let parameters = &translated.turn.parameters;
-    assert_eq!((parameters.tool_choice, parameters.calls), (choice, calls));
+    assert_eq!((parameters.tool_choice.clone(), parameters.calls), (choice, calls));
     assert_eq!((translated.turn.tools.len(), ignored.len()), (1, 0));
 }
 

@@ -101,7 +101,7 @@ impl Laboratory {
                         *input = whole;
                     }
                 }
-                AnswerEvent::Started { .. } | AnswerEvent::Reasoning(_) => {}
+                AnswerEvent::Started { .. } | AnswerEvent::Signature(_) | AnswerEvent::Reasoning(_) => {}
                 AnswerEvent::Ended(_) => return said,
             }
         }
@@ -138,6 +138,7 @@ fn turn(history: Vec<Message>, question: Vec<UserBlock>) -> Turn {
         history,
         question,
         tools: vec![Tool { name: "look".to_owned(), description: "looks".to_owned(), schema }],
+        format: None,
         parameters: Parameters::default(),
     }
 }

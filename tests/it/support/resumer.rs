@@ -70,6 +70,7 @@ impl Resumer {
             history: Vec::new(),
             question: vec![UserBlock::Text("hi".to_owned())],
             tools: Vec::new(),
+            format: None,
             parameters: Parameters::default(),
         };
         let mut session = self.begin(&line, &any).await;

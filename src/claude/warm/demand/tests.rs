@@ -12,6 +12,7 @@ fn turn(system: &str) -> Turn {
         history: Vec::new(),
         question: Vec::new(),
         tools: Vec::new(),
+        format: None,
         parameters: Parameters::default(),
     }
 }
