@@ -53,15 +53,7 @@ pub fn turn(mut request: ChatRequest) -> Result<Translated, ApiError> {
     }
     let parameters = Parameters { stop, tool_choice: choice, calls, ..parameters };
     Ok(Translated {
-        turn: Turn {
-            model: request.model,
-            system,
-            history,
-            question,
-            tools: offered,
-            format: None,
-            parameters,
-        },
+        turn: Turn { model: request.model, system, history, question, tools: offered, parameters },
         calls: form,
         adjusted,
     })
