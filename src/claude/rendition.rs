@@ -121,7 +121,9 @@ fn render_format(rendition: &mut Rendition<'_>, refused: &RefusedOfTurn) {
         ToolChoice::Auto if !turn.tools.is_empty() => ToolChoice::Any,
         _ => ToolChoice::Tool(name.clone()),
     };
-    turn.parameters.calls = CallsPerAnswer::One;
+    if !refused.has(Refused::Parameter(Parameter::Calls)) {
+        turn.parameters.calls = CallsPerAnswer::One;
+    }
     turn.tools.push(Tool {
         name: name.clone(),
         description: ANSWER_TOOL_DESCRIPTION.to_owned(),
