@@ -10,7 +10,7 @@ use super::failure::{ApiFailureKind, TurnFailure};
 use crate::turn::{CallsPerAnswer, Effort, Parameter, ToolChoice, Turn};
 
 /// How long a refusal is remembered. Models learn, and names of models move on to newer ones.
-const REMEMBERED: Duration = Duration::from_hours(24);
+const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How many are remembered at most; the oldest is forgotten first.
 const MOST: usize = 512;

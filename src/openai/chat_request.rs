@@ -72,15 +72,13 @@ pub struct ResponseFormat {
 #[derive(Debug, Deserialize)]
 pub struct JsonSchemaFormat {
     /// A label.
-    #[serde(rename = "name")]
-    pub _name: Option<String>,
+    pub name: Option<String>,
     /// What it is for.
     pub description: Option<String>,
     /// The schema; without one any JSON will do.
     pub schema: Option<Map<String, Value>>,
     /// Whether the answer must keep to the schema. Here it always must.
-    #[serde(rename = "strict")]
-    pub _strict: Option<bool>,
+    pub strict: Option<bool>,
 }
 
 /// One of the `tools`.

@@ -21,7 +21,7 @@ fn person() -> Value {
     json!({"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"], "additionalProperties": false})
 }
 
-fn wants(text: &str, schema: Value) -> Value {
+fn wants(text: &str, schema: &Value) -> Value {
     let mut request = ask(text);
     request["response_format"] =
         json!({"type": "json_schema", "json_schema": {"name": "person", "strict": true, "schema": schema}});
@@ -64,7 +64,7 @@ async fn json_comes_in_the_form_that_is_demanded(
     } else {
         json.to_owned()
     };
-    let request = wants(&format!("{refuses}[[json {scripted}]] who?"), schema);
+    let request = wants(&format!("{refuses}[[json {scripted}]] who?"), &schema);
     let (content, finish_reason) = if stream {
         let answer = app.stream(&request).await;
         assert!(answer.done, "{:?}", answer.error());
@@ -81,15 +81,13 @@ async fn json_comes_in_the_form_that_is_demanded(
     };
     assert_eq!((content.as_str(), finish_reason.as_str()), (json, "stop"));
     let body = asked(&app);
-    match way {
-        "format" => assert_eq!(body["output_config"]["format"]["type"], "json_schema"),
-        _ => {
-            assert_eq!(body["output_config"]["format"], Value::Null);
-            assert_eq!(body["tools"][0]["name"], "StructuredOutput");
-            let choice =
-                json!({"type": "tool", "name": "StructuredOutput", "disable_parallel_tool_use": true});
-            assert_eq!(body["tool_choice"], if way == "tool" { choice } else { Value::Null });
-        }
+    if way == "format" {
+        assert_eq!(body["output_config"]["format"]["type"], "json_schema");
+    } else {
+        assert_eq!(body["output_config"]["format"], Value::Null);
+        assert_eq!(body["tools"][0]["name"], "StructuredOutput");
+        let choice = json!({"type": "tool", "name": "StructuredOutput", "disable_parallel_tool_use": true});
+        assert_eq!(body["tool_choice"], if way == "tool" { choice } else { Value::Null });
     }
     // What is known of a model is not asked of it again.
     let before = app.upstream.log().model_count();
@@ -111,7 +109,7 @@ async fn what_is_not_of_the_form_never_ends_well(
     #[values(false, true)] stream: bool,
 ) {
     let Some(app) = app().await else { return };
-    let request = wants(&format!("{refuses}{says} who?"), person());
+    let request = wants(&format!("{refuses}{says} who?"), &person());
     if stream {
         let mut request = request;
         request["stream"] = true.into();
@@ -133,7 +131,7 @@ async fn json_that_the_model_writes_in_place_of_the_call_counts() {
     let Some(app) = app().await else { return };
     let says = r#"[[say "```json\n{\"name\":\"Ada\"}\n```"]]"#;
     let (status, answer) =
-        app.answer(&wants(&format!("{REFUSES_FORMAT}{REFUSES_FORCE}{says} who?"), person())).await;
+        app.answer(&wants(&format!("{REFUSES_FORMAT}{REFUSES_FORCE}{says} who?"), &person())).await;
     assert_eq!((status, &answer["choices"][0]["message"]["content"]), (200, &json!(r#"{"name":"Ada"}"#)));
 }
 
@@ -143,7 +141,7 @@ async fn json_that_the_model_writes_in_place_of_the_call_counts() {
 #[tokio::test]
 async fn with_tools_a_call_comes_before_the_json(#[case] refuses: &str, #[case] calls: &str) {
     let Some(app) = app().await else { return };
-    let mut request = with_tool(wants(&format!("{refuses}{calls}"), person()));
+    let mut request = with_tool(wants(&format!("{refuses}{calls}"), &person()));
     let (status, answer) = app.answer(&request).await;
     assert_eq!(status, 200, "{answer}");
     let choice = &answer["choices"][0];
