@@ -399,7 +399,9 @@ impl Usage {
         replace(&mut self.thinking, update.output_tokens_details.and_then(|details| details.thinking_tokens));
     }
 
-    fn plus(self, other: Self) -> Self {
+    /// The counts of both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
         Self {
             input: self.input.saturating_add(other.input),
             cache_creation: self.cache_creation.saturating_add(other.cache_creation),

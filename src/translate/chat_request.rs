@@ -13,11 +13,16 @@ use crate::turn::{Effort, MediaSource, Parameter, Parameters, Turn};
 /// OpenAI's limit on `stop`.
 const MAX_STOP: usize = 4;
 
+/// OpenAI's limit on `n`.
+const MAX_N: u32 = 128;
+
 /// A translated request.
 #[derive(Debug, PartialEq)]
 pub struct Translated {
     /// What is asked, its images and files as they came.
     pub turn: Turn<MediaSource>,
+    /// How many answers to it.
+    pub n: usize,
     /// The form in which the client is to read of calls.
     pub calls: CallForm,
     /// Fields that were read, but are honoured in part or not at all.
@@ -42,6 +47,7 @@ pub fn name_of(parameter: Parameter) -> &'static str {
 /// 400 that names the field, for what is wrong and for what Couplet cannot do.
 pub fn turn(mut request: ChatRequest) -> Result<Translated, ApiError> {
     refuse_unsupported(&request)?;
+    let n = n(request.n)?;
     let mut adjusted = Vec::new();
     let parameters = parameters(&request, &mut adjusted)?;
     let Tools { offered, choice, calls, form } = tools::take(&mut request, &mut adjusted)?;
@@ -62,6 +68,7 @@ pub fn turn(mut request: ChatRequest) -> Result<Translated, ApiError> {
             format: None,
             parameters,
         },
+        n,
         calls: form,
         adjusted,
     })
@@ -76,11 +83,6 @@ fn refuse_unsupported(request: &ChatRequest) -> Result<(), ApiError> {
     if request.response_format.as_ref().is_some_and(|format| format.r#type != "text") {
         return not_yet("response_format");
     }
-    match request.n {
-        None | Some(1) => {}
-        Some(0) => return Err(ApiError::invalid_request("n", "'n' must be at least 1.")),
-        Some(_) => return not_yet("n"),
-    }
     if request.modalities.as_ref().is_some_and(|list| list.iter().any(|modality| modality != "text")) {
         let message = "Claude answers in text only: 'modalities' may hold nothing but \"text\".";
         return Err(ApiError::invalid_request("modalities", message).with_code("unsupported_parameter"));
@@ -90,6 +92,16 @@ fn refuse_unsupported(request: &ChatRequest) -> Result<(), ApiError> {
         return Err(ApiError::invalid_request("audio", message).with_code("unsupported_parameter"));
     }
     Ok(())
+}
+
+/// How many answers are wanted.
+pub(super) fn n(n: Option<u32>) -> Result<usize, ApiError> {
+    let n = n.unwrap_or(1);
+    if (1..=MAX_N).contains(&n) {
+        return Ok(usize::try_from(n).unwrap_or(usize::MAX));
+    }
+    let message = format!("'n' must be between 1 and {MAX_N}.");
+    Err(ApiError::invalid_request("n", message).with_code("invalid_value"))
 }
 
 fn parameters(request: &ChatRequest, adjusted: &mut Vec<&'static str>) -> Result<Parameters, ApiError> {
@@ -182,6 +194,14 @@ mod tests {
         assert!(translated.adjusted.is_empty());
     }
 
+    #[rstest]
+    #[case(json!({}), 1)]
+    #[case(json!({"n": null}), 1)]
+    #[case(json!({"n": 128}), 128)]
+    fn n_says_how_many_answers_there_are(#[case] extra: Value, #[case] n: usize) {
+        assert_eq!(translate(&extra).unwrap().n, n);
+    }
+
     #[test]
     fn a_temperature_above_one_is_capped_and_reported() {
         let translated = translate(&json!({"temperature": 1.7})).unwrap();
@@ -191,7 +211,7 @@ mod tests {
 
     #[rstest]
     #[case(json!({"response_format": {"type": "json_object"}}), "response_format")]
-    #[case(json!({"n": 2}), "n")]
+    #[case(json!({"n": 129}), "n")]
     #[case(json!({"n": 0}), "n")]
     #[case(json!({"modalities": ["text", "audio"]}), "modalities")]
     #[case(json!({"audio": {"voice": "alloy"}}), "audio")]

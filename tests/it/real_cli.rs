@@ -8,6 +8,7 @@ mod leaving;
 mod media;
 mod prefix;
 mod prompts;
+mod several;
 mod tools;
 mod warm;
 
