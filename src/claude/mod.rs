@@ -51,7 +51,9 @@ pub mod supply;
 pub mod tool_server;
 pub mod warm;
 
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
@@ -168,8 +170,19 @@ impl Answer {
     /// # Errors
     /// When the turn failed.
     pub async fn next(&mut self) -> Result<AnswerEvent, TurnFailure> {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// The same for a reader of several answers: it is woken by whichever has something new.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<AnswerEvent, TurnFailure>> {
         let broken = || Err(TurnFailure::Protocol("the turn ended without a word".to_owned()));
-        self.events.recv().await.unwrap_or_else(broken)
+        self.events.poll_recv(context).map(|event| event.unwrap_or_else(broken))
+    }
+
+    /// An answer made of these events, for tests of its readers.
+    #[cfg(test)]
+    pub(crate) fn of_events(events: mpsc::Receiver<Result<AnswerEvent, TurnFailure>>) -> Self {
+        Self { events, origin: Arc::default() }
     }
 
     /// Which process answers; known when the first event comes.
@@ -310,6 +323,12 @@ impl Claude {
         // Without a usable CLI the turn fails for that.
         let version = self.cli_version().await.ok()?;
         features::cuts_descriptions(version, &turn.tools).then_some("tools[].function.description")
+    }
+
+    /// How many turns run at once.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.inner.admission.places()
     }
 
     /// How many more turns could start at once.

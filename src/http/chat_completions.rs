@@ -42,15 +42,16 @@ async fn create(
     let stream = request.stream.unwrap_or(false);
     let include_usage =
         request.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false);
-    let chat_request::Translated { turn, calls, adjusted } = chat_request::turn(request)?;
+    let chat_request::Translated { turn, n, calls, adjusted } = chat_request::turn(request)?;
     ignored.extend(adjusted.into_iter().map(ToOwned::to_owned));
-    let question = Question { turn, stream, ignored, name_of: chat_request::name_of };
+    let question = Question { turns: vec![turn], n, stream, ignored, name_of: chat_request::name_of };
     let asked = ask(&app, tenant, log, question).await?;
 
     let id = format!("chatcmpl-{}", Uuid::new_v4().simple());
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     // The whole answer always tells its usage.
     let writer = ChunkWriter::new(&id, now, app.http.mode.fingerprint(), include_usage || !stream, calls);
+    let writer = writer.with_answers(n);
     if stream {
         asked.stream(ChunkStream(writer)).await
     } else {
@@ -64,8 +65,8 @@ struct ChunkStream(ChunkWriter);
 impl StreamForm for ChunkStream {
     const KEEP_ALIVE: &'static [u8] = COMMENT;
 
-    fn event(&mut self, _of: usize, event: AnswerEvent, out: &mut Vec<u8>) {
-        self.0.write(event, |chunk| write_data(out, |out| chunk.write_to(out)));
+    fn event(&mut self, of: usize, event: AnswerEvent, out: &mut Vec<u8>) {
+        self.0.write(of, event, |chunk| write_data(out, |out| chunk.write_to(out)));
     }
 
     fn done(&mut self, out: &mut Vec<u8>) {
@@ -88,8 +89,8 @@ struct Folded {
 impl WholeForm for Folded {
     type Body = ChatCompletion;
 
-    fn event(&mut self, _of: usize, event: AnswerEvent) {
-        self.writer.on(event).into_iter().for_each(|chunk| self.fold.push(chunk));
+    fn event(&mut self, of: usize, event: AnswerEvent) {
+        self.writer.on(of, event).into_iter().for_each(|chunk| self.fold.push(chunk));
     }
 
     fn finish(self) -> Option<ChatCompletion> {

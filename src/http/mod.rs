@@ -2,10 +2,11 @@
 //!
 //! - [`chat_completions`], [`models`], [`health`]: each module owns its routes.
 //! - [`guard`], [`keys`]: the checks before them. A route without a check must opt out by name in [`router`].
-//! - [`body`], [`ask`], [`sse`], [`reply`]: bodies in, the model asked, streams and errors out.
+//! - [`body`], [`ask`], [`answers`], [`sse`], [`reply`]: bodies in, the model asked, streams and errors out.
 //! - [`request_log`]: the id of each request, and its line in the log.
 //! - [`server`]: accepts and closes connections.
 
+pub mod answers;
 pub mod ask;
 pub mod body;
 pub mod chat_completions;

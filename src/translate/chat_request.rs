@@ -15,11 +15,16 @@ use crate::turn::{Effort, MediaSource, Parameter, Parameters, Turn};
 /// OpenAI's limit on `stop`.
 const MAX_STOP: usize = 4;
 
+/// OpenAI's limit on `n`.
+const MAX_N: u32 = 128;
+
 /// A translated request.
 #[derive(Debug, PartialEq)]
 pub struct Translated {
     /// What is asked, its images and files as they came.
     pub turn: Turn<MediaSource>,
+    /// How many answers to it.
+    pub n: usize,
     /// The form in which the client is to read of calls.
     pub calls: CallForm,
     /// Fields that were read, but are honoured in part or not at all.
@@ -44,6 +49,7 @@ pub fn name_of(parameter: Parameter) -> &'static str {
 /// 400 that names the field, for what is wrong and for what Couplet cannot do.
 pub fn turn(mut request: ChatRequest) -> Result<Translated, ApiError> {
     refuse_unsupported(&request)?;
+    let n = n(request.n)?;
     let mut adjusted = Vec::new();
     let parameters = parameters(&request, &mut adjusted)?;
     let format = format(request.response_format.take())?;
@@ -57,22 +63,14 @@ pub fn turn(mut request: ChatRequest) -> Result<Translated, ApiError> {
     let parameters = Parameters { stop, tool_choice: choice, calls, format, ..parameters };
     Ok(Translated {
         turn: Turn { model: request.model, system, history, question, tools: offered, parameters },
+        n,
         calls: form,
         adjusted,
     })
 }
 
-/// What is not built yet, or what Claude does not have, is refused by name.
+/// What Claude does not have is refused by name.
 fn refuse_unsupported(request: &ChatRequest) -> Result<(), ApiError> {
-    let not_yet = |field: &str| {
-        let message = format!("'{field}' is not supported by this version of Couplet yet.");
-        Err(ApiError::invalid_request(field, message).with_code("unsupported_parameter"))
-    };
-    match request.n {
-        None | Some(1) => {}
-        Some(0) => return Err(ApiError::invalid_request("n", "'n' must be at least 1.")),
-        Some(_) => return not_yet("n"),
-    }
     if request.modalities.as_ref().is_some_and(|list| list.iter().any(|modality| modality != "text")) {
         let message = "Claude answers in text only: 'modalities' may hold nothing but \"text\".";
         return Err(ApiError::invalid_request("modalities", message).with_code("unsupported_parameter"));
@@ -82,6 +80,16 @@ fn refuse_unsupported(request: &ChatRequest) -> Result<(), ApiError> {
         return Err(ApiError::invalid_request("audio", message).with_code("unsupported_parameter"));
     }
     Ok(())
+}
+
+/// How many answers are wanted.
+pub(super) fn n(n: Option<u32>) -> Result<usize, ApiError> {
+    let n = n.unwrap_or(1);
+    if (1..=MAX_N).contains(&n) {
+        return Ok(usize::try_from(n).unwrap_or(usize::MAX));
+    }
+    let message = format!("'n' must be between 1 and {MAX_N}.");
+    Err(ApiError::invalid_request("n", message).with_code("invalid_value"))
 }
 
 fn parameters(request: &ChatRequest, adjusted: &mut Vec<&'static str>) -> Result<Parameters, ApiError> {
@@ -199,6 +207,14 @@ mod tests {
         assert!(translated.adjusted.is_empty());
     }
 
+    #[rstest]
+    #[case(json!({}), 1)]
+    #[case(json!({"n": null}), 1)]
+    #[case(json!({"n": 128}), 128)]
+    fn n_says_how_many_answers_there_are(#[case] extra: Value, #[case] n: usize) {
+        assert_eq!(translate(&extra).unwrap().n, n);
+    }
+
     #[test]
     fn a_temperature_above_one_is_capped_and_reported() {
         let translated = translate(&json!({"temperature": 1.7})).unwrap();
@@ -210,7 +226,7 @@ mod tests {
     #[case(json!({"response_format": {"type": "yaml"}}), "response_format.type")]
     #[case(json!({"response_format": {"type": "json_schema"}}), "response_format.json_schema")]
     #[case(json!({"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": 5}}}}), "response_format.json_schema.schema")]
-    #[case(json!({"n": 2}), "n")]
+    #[case(json!({"n": 129}), "n")]
     #[case(json!({"n": 0}), "n")]
     #[case(json!({"modalities": ["text", "audio"]}), "modalities")]
     #[case(json!({"audio": {"voice": "alloy"}}), "audio")]

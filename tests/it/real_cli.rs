@@ -9,6 +9,7 @@ mod leaving;
 mod media;
 mod prefix;
 mod prompts;
+mod several;
 mod tools;
 mod warm;
 
