@@ -15,7 +15,7 @@ const MOST_VALUES: usize = 1000;
 /// Schemas within schemas are followed so deep.
 const DEEPEST: usize = 64;
 /// Optional properties are filled in so deep.
-const OPTIONAL_DEPTH: usize = 4;
+const OPTIONAL_DEPTH: usize = 8;
 /// Longer texts are not made, whatever the schema wants.
 const LONGEST_TEXT: usize = 10_000;
 

@@ -71,6 +71,7 @@ impl Asked {
     }
 
     /// The messages without those of role `system`, which the CLI writes itself.
+    #[must_use]
     pub fn turns(&self) -> impl DoubleEndedIterator<Item = &Value> {
         self.messages().iter().filter(|message| message["role"] != "system")
     }

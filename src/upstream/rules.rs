@@ -38,10 +38,9 @@ impl Rules {
     pub(super) fn error(&self, asked: &Asked) -> Option<ApiError> {
         let meant =
             |refused: &&Refused| refused.model.as_ref().is_none_or(|model| model.as_str() == asked.model());
-        let refused = self.refused.iter().filter(meant);
+        let mut refused = self.refused.iter().filter(meant);
         refused
-            .filter_map(|refused| refusal(asked, &refused.field, &refused.message))
-            .next()
+            .find_map(|refused| refusal(asked, &refused.field, &refused.message))
             .or_else(|| self.strict.then(|| breach(asked)).flatten().map(|message| invalid(&message)))
     }
 }
@@ -51,11 +50,8 @@ impl Rules {
 pub(super) fn refusal(asked: &Asked, field: &str, message: &str) -> Option<ApiError> {
     let (path, wanted) = field.split_once('=').map_or((field, None), |(path, value)| (path, Some(value)));
     let value = asked.field(path)?;
-    let is_meant = match (wanted, value) {
-        (None, _) => true,
-        (Some(wanted), Value::String(text)) => text == wanted,
-        (Some(wanted), value) => value.to_string() == wanted,
-    };
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let is_meant = wanted.is_none_or(|wanted| text == wanted);
     let stock = || format!("{path}: this model does not support this parameter");
     is_meant.then(|| invalid(&if message.is_empty() { stock() } else { message.to_owned() }))
 }

@@ -108,8 +108,10 @@ fn earlier_messages_have_no_say() {
 
 /// A prompt, and what follows as (role, content).
 fn after(prompt: &str, turns: &[(&str, &str)]) -> Asked {
-    let turns =
-        [("user", prompt)].into_iter().chain(turns.iter().copied()).map(|(role, text)| json!({"role": role, "content": text}));
+    let turns = [("user", prompt)]
+        .into_iter()
+        .chain(turns.iter().copied())
+        .map(|(role, text)| json!({"role": role, "content": text}));
     Asked::new(json!({"messages": turns.collect::<Vec<_>>()}))
 }
 
