@@ -1,6 +1,7 @@
 //! Tests with the real, pinned Claude Code CLI.
 
 mod chat;
+mod completions;
 mod doctor;
 mod errors;
 mod history;
