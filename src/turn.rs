@@ -21,8 +21,6 @@ pub struct Turn<M = Media> {
     pub question: Vec<UserBlock<M>>,
     /// What the model may call, in the client's order. (The CLI puts them in the order of their names.)
     pub tools: Vec<Tool>,
-    /// What the text of the answer must be, where it is not free: JSON of this schema.
-    pub format: Option<AnswerSchema>,
     /// How the model should answer.
     pub parameters: Parameters,
 }
@@ -172,7 +170,6 @@ impl<M> Turn<M> {
             history: history.collect(),
             question: map_blocks(self.question, make),
             tools: self.tools,
-            format: self.format,
             parameters: self.parameters,
         }
     }
@@ -238,6 +235,8 @@ pub struct Parameters {
     pub tool_choice: ToolChoice,
     /// How many it may call in one answer.
     pub calls: CallsPerAnswer,
+    /// What the text of the answer must be, where it is not free: JSON of this schema.
+    pub format: Option<AnswerSchema>,
 }
 
 /// Whether the model may call tools. All but [`ToolChoice::Auto`] make sense only where there are tools.

@@ -31,7 +31,7 @@ pub fn answer(lines: &[Vec<u8>]) -> Vec<u8> {
             Progress::Silent => {}
             Progress::Event(event) => write(event),
             Progress::Events(events) => events.into_iter().for_each(&mut write),
-            Progress::Complete(end) | Progress::CompleteAndParked(end) | Progress::CompleteAndStop(end) => {
+            Progress::Complete(end, _) => {
                 write(AnswerEvent::Ended(end));
                 break;
             }

@@ -59,7 +59,6 @@ impl Prompt {
             history: Vec::new(),
             question: text(question),
             tools: self.tools.clone(),
-            format: None,
             parameters: Parameters::default(),
         }
     }

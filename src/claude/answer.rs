@@ -95,14 +95,20 @@ pub enum Progress {
     Event(AnswerEvent),
     /// Several pieces, from a message that came in one.
     Events(Vec<AnswerEvent>),
-    /// The answer is complete and the CLI is at rest.
-    Complete(AnswerEnd),
-    /// The answer is complete, and the CLI waits for the results of its calls.
-    CompleteAndParked(AnswerEnd),
-    /// The answer is complete, and the CLI must be stopped at once: it would go on by itself with a turn of its own
-    /// ("Output token limit hit. Resume directly…"; an error as the result of a call that it cannot make) and ask the
-    /// API again.
-    CompleteAndStop(AnswerEnd),
+    /// The answer is complete.
+    Complete(AnswerEnd, AtEnd),
+}
+
+/// What the CLI does when an answer is complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtEnd {
+    /// It is at rest.
+    Rest,
+    /// It waits for the results of its calls.
+    Parked,
+    /// It must be stopped at once: it would go on by itself with a turn of its own ("Output token limit hit. Resume
+    /// directly…"; an error as the result of a call that it cannot make) and ask the API again.
+    GoesOn,
 }
 
 /// Reads the frames of one turn, from the question to its end.
@@ -153,6 +159,12 @@ impl AnswerReader {
     pub fn into_said(self) -> Option<Vec<AssistantBlock>> {
         let is_whole = !self.spoiled && self.streamed.len() == 1;
         self.said.into_blocks().filter(|_| is_whole)
+    }
+
+    /// The tokens counted so far.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.before.plus(self.current)
     }
 
     /// What the result said of the models used (`modelUsage`), once there was one.
@@ -258,7 +270,7 @@ impl AnswerReader {
         if reason == StopReason::ToolUse || self.said.has_calls() {
             let parked = reason == StopReason::ToolUse && self.said.calls_can_wait();
             let end = self.end(reason);
-            return if parked { Progress::CompleteAndParked(end) } else { Progress::CompleteAndStop(end) };
+            return Progress::Complete(end, if parked { AtEnd::Parked } else { AtEnd::GoesOn });
         }
         self.message = Message::Ended(reason);
         Progress::Silent
@@ -314,7 +326,7 @@ impl AnswerReader {
             Message::None | Message::Broken => None,
         };
         match reason {
-            Some(reason) => Ok(Progress::Complete(self.end(reason))),
+            Some(reason) => Ok(Progress::Complete(self.end(reason), AtEnd::Rest)),
             None => Err(TurnFailure::BrokenOff),
         }
     }
@@ -325,28 +337,24 @@ impl AnswerReader {
     }
 
     fn complete_and_stop(&mut self, reason: StopReason) -> Progress {
-        Progress::CompleteAndStop(self.end(reason))
+        Progress::Complete(self.end(reason), AtEnd::GoesOn)
     }
 
     fn end(&mut self, reason: StopReason) -> AnswerEnd {
-        AnswerEnd { reason, stop_sequence: self.stop_sequence.take(), usage: self.total() }
+        AnswerEnd { reason, stop_sequence: self.stop_sequence.take(), usage: self.usage() }
     }
 
     fn start(&mut self, model: &str) -> Option<AnswerEvent> {
         let first = !std::mem::replace(&mut self.started, true);
-        let usage = self.total();
+        let usage = self.usage();
         first.then(|| AnswerEvent::Started { model: model.to_owned(), usage, unheeded: Vec::new() })
     }
 
     /// Counts the tokens of a new message apart from those before it.
     fn count_apart(&mut self, usage: UsageUpdate) {
-        self.before = self.total();
+        self.before = self.usage();
         self.current = Usage::default();
         self.current.update(usage);
-    }
-
-    fn total(&self) -> Usage {
-        self.before.plus(self.current)
     }
 
     /// The failure that an error result tells of.
@@ -399,7 +407,7 @@ impl Usage {
         replace(&mut self.thinking, update.output_tokens_details.and_then(|details| details.thinking_tokens));
     }
 
-    /// The counts of both together.
+    /// The sum.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self {

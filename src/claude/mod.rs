@@ -21,6 +21,7 @@
 pub mod admission;
 pub mod answer;
 mod answering;
+mod attempts;
 pub mod budget;
 pub mod catalog;
 pub mod command_line;
@@ -39,9 +40,13 @@ pub mod memory;
 pub mod parked;
 pub mod process;
 pub mod prompt_cache;
+pub mod refusals;
+pub mod rendition;
 pub mod said;
 pub mod session;
+pub mod shaping;
 pub mod sink;
+pub mod stop_strings;
 pub mod supply;
 pub mod tool_server;
 pub mod warm;
@@ -65,6 +70,7 @@ use failure::TurnFailure;
 use frame_in::ControlRequest;
 use kept::{KeepLimits, Kept, KeptCount};
 use prompt_cache::{CacheTtl, HistoryMarks};
+use refusals::Refusals;
 use session::Session;
 use sink::{OriginCell, Sink};
 use supply::{ProcessSettings, ProcessSupply};
@@ -113,6 +119,7 @@ struct Inner {
     kept: Kept,
     warm: WarmProcesses,
     marks: HistoryMarks,
+    refusals: Refusals,
     catalog: Arc<Catalog>,
     deadlines: Deadlines,
     /// A usage limit that was hit, until it is lifted: more requests would only start processes in vain.
@@ -222,6 +229,7 @@ impl Claude {
             kept,
             warm,
             marks,
+            refusals: Refusals::default(),
             catalog,
             deadlines: settings.deadlines,
             usage_limit: Mutex::default(),

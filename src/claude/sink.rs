@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::answer::AnswerEvent;
 use super::failure::TurnFailure;
+use super::shaping::Unfit;
 use super::warm::Urgent;
 
 /// Passes events to the reader of the answer.
@@ -114,6 +115,17 @@ impl Sink {
         }
     }
 
+    /// Passes events on, one after the other.
+    ///
+    /// # Errors
+    /// As [`Sink::pass`].
+    pub async fn pass_all(&mut self, events: Vec<AnswerEvent>, patience: Duration) -> Result<(), Stop> {
+        for event in events {
+            self.pass(event, patience).await?;
+        }
+        Ok(())
+    }
+
     /// Whether the reader was given anything of the answer. Until then the turn may be begun anew.
     #[must_use]
     pub fn has_passed(&self) -> bool {
@@ -135,6 +147,14 @@ pub enum Stop {
     Gone,
     /// It failed.
     Failed(TurnFailure),
+    /// It is not what was asked for.
+    Unfit(Box<Unfit>),
+}
+
+impl From<Unfit> for Stop {
+    fn from(unfit: Unfit) -> Self {
+        Self::Unfit(Box::new(unfit))
+    }
 }
 
 impl From<TurnFailure> for Stop {

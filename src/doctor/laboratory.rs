@@ -253,7 +253,6 @@ pub fn question(text: &str) -> Turn {
         history: Vec::new(),
         question: vec![UserBlock::Text(text.to_owned())],
         tools: Vec::new(),
-        format: None,
         parameters: Parameters::default(),
     }
 }

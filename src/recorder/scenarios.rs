@@ -87,7 +87,6 @@ fn turn(question: &str) -> Turn {
         history: Vec::new(),
         question: vec![UserBlock::Text(question.to_owned())],
         tools: Vec::new(),
-        format: None,
         parameters: Parameters { stop: vec!["END".to_owned()], ..Parameters::default() },
     }
 }

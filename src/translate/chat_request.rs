@@ -1,11 +1,13 @@
 //! A chat completion request becomes a [`Turn`].
 
 use async_openai::types::chat::ReasoningEffort;
+use serde_json::Map;
 
 use super::chat_answer::CallForm;
 use super::history;
 use super::tools::{self, Tools};
-use crate::openai::chat_request::ChatRequest;
+use crate::answer_schema::{AnswerSchema, InvalidSchema};
+use crate::openai::chat_request::{ChatRequest, ResponseFormat};
 use crate::openai::error::ApiError;
 use crate::openai::text_or::TextOrList;
 use crate::turn::{Effort, MediaSource, Parameter, Parameters, Turn};
@@ -50,6 +52,7 @@ pub fn turn(mut request: ChatRequest) -> Result<Translated, ApiError> {
     let n = n(request.n)?;
     let mut adjusted = Vec::new();
     let parameters = parameters(&request, &mut adjusted)?;
+    let format = format(request.response_format.take())?;
     let Tools { offered, choice, calls, form } = tools::take(&mut request, &mut adjusted)?;
     let stop = stop(request.stop)?;
     let history::Conversation { system, history, question } =
@@ -57,17 +60,9 @@ pub fn turn(mut request: ChatRequest) -> Result<Translated, ApiError> {
     if request.model.trim().is_empty() {
         return Err(ApiError::invalid_request("model", "'model' must name a model."));
     }
-    let parameters = Parameters { stop, tool_choice: choice, calls, ..parameters };
+    let parameters = Parameters { stop, tool_choice: choice, calls, format, ..parameters };
     Ok(Translated {
-        turn: Turn {
-            model: request.model,
-            system,
-            history,
-            question,
-            tools: offered,
-            format: None,
-            parameters,
-        },
+        turn: Turn { model: request.model, system, history, question, tools: offered, parameters },
         n,
         calls: form,
         adjusted,
@@ -76,13 +71,6 @@ pub fn turn(mut request: ChatRequest) -> Result<Translated, ApiError> {
 
 /// What is not built yet, or what Claude does not have, is refused by name.
 fn refuse_unsupported(request: &ChatRequest) -> Result<(), ApiError> {
-    let not_yet = |field: &str| {
-        let message = format!("'{field}' is not supported by this version of Couplet yet.");
-        Err(ApiError::invalid_request(field, message).with_code("unsupported_parameter"))
-    };
-    if request.response_format.as_ref().is_some_and(|format| format.r#type != "text") {
-        return not_yet("response_format");
-    }
     if request.modalities.as_ref().is_some_and(|list| list.iter().any(|modality| modality != "text")) {
         let message = "Claude answers in text only: 'modalities' may hold nothing but \"text\".";
         return Err(ApiError::invalid_request("modalities", message).with_code("unsupported_parameter"));
@@ -167,14 +155,39 @@ pub(super) fn stop(stop: Option<TextOrList<String>>) -> Result<Vec<String>, ApiE
         let message = format!("'stop' may hold up to {MAX_STOP} texts.");
         return Err(ApiError::invalid_request("stop", message).with_code("invalid_value"));
     }
-    for (index, text) in texts.iter().enumerate() {
-        if text.trim().is_empty() {
-            let field = if single { "stop".to_owned() } else { format!("stop[{index}]") };
-            let message = format!("'{field}' must hold more than white space.");
-            return Err(ApiError::invalid_request(field, message).with_code("invalid_value"));
-        }
+    if let Some(index) = texts.iter().position(String::is_empty) {
+        let field = if single { "stop".to_owned() } else { format!("stop[{index}]") };
+        let message = format!("'{field}' must not be empty.");
+        return Err(ApiError::invalid_request(field, message).with_code("invalid_value"));
     }
     Ok(texts)
+}
+
+/// `response_format`. What a schema is for is told to the model as its description, which it sees.
+fn format(format: Option<ResponseFormat>) -> Result<Option<AnswerSchema>, ApiError> {
+    let Some(format) = format else { return Ok(None) };
+    let schema = match format.r#type.as_str() {
+        "text" => return Ok(None),
+        "json_object" => Map::from_iter([("type".to_owned(), "object".into())]),
+        "json_schema" => {
+            let missing = || ApiError::missing_parameter("response_format.json_schema");
+            let format = format.json_schema.ok_or_else(missing)?;
+            let mut schema = format.schema.unwrap_or_default();
+            if let Some(description) = format.description {
+                schema.entry("description").or_insert_with(|| description.into());
+            }
+            schema
+        }
+        _ => {
+            let message = "'response_format.type' must be 'text', 'json_object' or 'json_schema'.";
+            return Err(ApiError::invalid_request("response_format.type", message).with_code("invalid_value"));
+        }
+    };
+    let invalid = |error: InvalidSchema| {
+        let message = format!("The schema of 'response_format' is invalid: {error}.");
+        ApiError::invalid_request("response_format.json_schema.schema", message).with_code("invalid_schema")
+    };
+    AnswerSchema::new(schema).map(Some).map_err(invalid)
 }
 
 #[cfg(test)]
@@ -225,7 +238,9 @@ mod tests {
     }
 
     #[rstest]
-    #[case(json!({"response_format": {"type": "json_object"}}), "response_format")]
+    #[case(json!({"response_format": {"type": "yaml"}}), "response_format.type")]
+    #[case(json!({"response_format": {"type": "json_schema"}}), "response_format.json_schema")]
+    #[case(json!({"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": 5}}}}), "response_format.json_schema.schema")]
     #[case(json!({"n": 129}), "n")]
     #[case(json!({"n": 0}), "n")]
     #[case(json!({"modalities": ["text", "audio"]}), "modalities")]
@@ -236,12 +251,23 @@ mod tests {
     #[case(json!({"max_tokens": 0}), "max_tokens")]
     #[case(json!({"max_completion_tokens": 0}), "max_completion_tokens")]
     #[case(json!({"stop": ["a", "b", "c", "d", "e"]}), "stop")]
-    #[case(json!({"stop": ["a", " \n"]}), "stop[1]")]
+    #[case(json!({"stop": ["a", ""]}), "stop[1]")]
     #[case(json!({"stop": ""}), "stop")]
     #[case(json!({"model": " "}), "model")]
     fn what_cannot_be_honoured_is_refused_by_name(#[case] extra: Value, #[case] param: &str) {
         let error = translate(&extra).unwrap_err();
         assert_eq!((error.status.as_u16(), error.param.as_deref()), (400, Some(param)));
+    }
+
+    #[rstest]
+    #[case(json!({"type": "json_object"}), json!({"type": "object"}))]
+    #[case(json!({"type": "json_schema", "json_schema": {"name": "a", "strict": true, "schema": {"type": "array"}}}), json!({"type": "array"}))]
+    #[case(json!({"type": "json_schema", "json_schema": {"name": "a", "description": "A list.", "schema": {"type": "array"}}}), json!({"type": "array", "description": "A list."}))]
+    #[case(json!({"type": "json_schema", "json_schema": {"name": "a"}}), json!({}))]
+    fn the_form_of_the_answer_arrives_as_a_schema(#[case] format: Value, #[case] schema: Value) {
+        let translated = translate(&json!({"response_format": format})).unwrap();
+        let format = translated.turn.parameters.format.unwrap();
+        assert_eq!(Value::Object(format.schema().clone()), schema);
     }
 
     #[rstest]

@@ -88,7 +88,6 @@ pub fn turns(request: CompletionRequest) -> Result<Translated, ApiError> {
             history: Vec::new(),
             question: vec![UserBlock::Text(question)],
             tools: Vec::new(),
-            format: None,
             parameters: parameters.clone(),
         }
     };

@@ -17,4 +17,5 @@ pub mod failure;
 mod history;
 pub mod media_failure;
 pub mod models;
+mod tool_choice;
 mod tools;

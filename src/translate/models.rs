@@ -157,7 +157,6 @@ mod tests {
             history: Vec::new(),
             question: Vec::new(),
             tools: Vec::new(),
-            format: None,
             parameters: Parameters { effort, ..Parameters::default() },
         }
     }

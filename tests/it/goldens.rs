@@ -95,11 +95,7 @@ fn events(bytes: &[u8], tools: &[Tool], piece: usize) -> Vec<Result<AnswerEvent,
                 Ok(Progress::Silent) => {}
                 Ok(Progress::Event(event)) => events.push(Ok(event)),
                 Ok(Progress::Events(more)) => events.extend(more.into_iter().map(Ok)),
-                Ok(
-                    Progress::Complete(end)
-                    | Progress::CompleteAndParked(end)
-                    | Progress::CompleteAndStop(end),
-                ) => {
+                Ok(Progress::Complete(end, _)) => {
                     events.push(Ok(AnswerEvent::Ended(end)));
                     break;
                 }

@@ -2,6 +2,7 @@
 
 mod chat;
 mod completions;
+mod demands;
 mod doctor;
 mod errors;
 mod history;

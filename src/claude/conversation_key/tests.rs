@@ -40,7 +40,6 @@ fn turn() -> Turn {
         ],
         question: vec![text("f")],
         tools: vec![tool("f"), tool("g")],
-        format: None,
         parameters: Parameters::default(),
     }
 }

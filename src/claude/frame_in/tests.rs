@@ -125,7 +125,6 @@ fn turn(parameters: Parameters) -> Turn {
             description: String::new(),
             schema: serde_json::Map::new(),
         }],
-        format: None,
         parameters,
     }
 }

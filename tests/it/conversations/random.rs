@@ -112,7 +112,6 @@ fn turn(setting: &Setting, history: &History, question: &[String]) -> Turn {
         history: messages.collect(),
         question: question.iter().cloned().map(UserBlock::Text).collect(),
         tools: setting.tools.iter().map(tool).collect(),
-        format: None,
         parameters: Parameters::default(),
     }
 }

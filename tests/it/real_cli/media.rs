@@ -129,7 +129,6 @@ async fn the_cli_changes_what_is_beyond_its_limits() {
             history: vec![Message::User(vec![image()])],
             question: vec![image(), UserBlock::Text("[[words 1]]".to_owned())],
             tools: Vec::new(),
-            format: None,
             parameters: Parameters::default(),
         };
         let mut answer = claude.answer(Tenant::anyone(), turn);

@@ -138,7 +138,6 @@ fn turn(history: Vec<Message>, question: Vec<UserBlock>) -> Turn {
         history,
         question,
         tools: vec![Tool { name: "look".to_owned(), description: "looks".to_owned(), schema }],
-        format: None,
         parameters: Parameters::default(),
     }
 }

@@ -70,7 +70,6 @@ impl Resumer {
             history: Vec::new(),
             question: vec![UserBlock::Text("hi".to_owned())],
             tools: Vec::new(),
-            format: None,
             parameters: Parameters::default(),
         };
         let mut session = self.begin(&line, &any).await;

@@ -12,7 +12,6 @@ fn turn(system: &str) -> Turn {
         history: Vec::new(),
         question: Vec::new(),
         tools: Vec::new(),
-        format: None,
         parameters: Parameters::default(),
     }
 }
