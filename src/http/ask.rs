@@ -1,10 +1,13 @@
 //! From a translated request to its answer: what all endpoints that ask the model have in common.
 
+use std::time::SystemTime;
+
 use axum::Json;
 use axum::http::StatusCode;
 use axum::http::header::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::answers::Answers;
 use super::request_log::RequestLog;
@@ -32,6 +35,8 @@ pub struct Question {
     pub ignored: Vec<String>,
     /// What the endpoint calls a parameter.
     pub name_of: fn(Parameter) -> &'static str,
+    /// What it calls the field that holds the conversation.
+    pub asked_in: &'static str,
 }
 
 /// A question that was asked.
@@ -40,6 +45,7 @@ pub struct Asked {
     answers: Answers,
     ignored: Vec<String>,
     name_of: fn(Parameter) -> &'static str,
+    asked_in: &'static str,
     log: RequestLog,
 }
 
@@ -60,7 +66,7 @@ pub trait WholeForm {
 /// # Errors
 /// When the model is not known, images and files cannot be had, or there are more answers than this server gives at once.
 pub async fn ask(app: &App, tenant: Tenant, log: RequestLog, question: Question) -> Result<Asked, ApiError> {
-    let Question { turns, n, stream, mut ignored, name_of } = question;
+    let Question { turns, n, stream, mut ignored, name_of, asked_in } = question;
     if let Some(turn) = turns.first() {
         log.asked(&turn.model, stream);
     }
@@ -72,7 +78,8 @@ pub async fn ask(app: &App, tenant: Tenant, log: RequestLog, question: Question)
             name(field, &mut ignored);
         }
         log.resolved(&turn.model, &ignored);
-        let turn = app.media.prepare(turn).await.map_err(|failure| media_failure::api_error(&failure))?;
+        let refused = |failure| media_failure::api_error(&failure).about("messages", asked_in);
+        let turn = app.media.prepare(turn).await.map_err(refused)?;
         prepared.push(turn);
     }
     let asked = prepared.into_iter().flat_map(|turn| std::iter::repeat_n(turn, n));
@@ -81,7 +88,7 @@ pub async fn ask(app: &App, tenant: Tenant, log: RequestLog, question: Question)
     if let Some(answer) = answers.first() {
         log.answered_by(answer.origin());
     }
-    Ok(Asked { answers: Answers::new(answers), ignored, name_of, log })
+    Ok(Asked { answers: Answers::new(answers), ignored, name_of, asked_in, log })
 }
 
 /// Refuses more answers than could be given side by side.
@@ -102,9 +109,9 @@ impl Asked {
     /// # Errors
     /// When a turn fails before the headers are sent.
     pub async fn stream(self, form: impl sse::StreamForm) -> Result<Response, ApiError> {
-        let Self { answers, mut ignored, name_of, log } = self;
+        let Self { answers, mut ignored, name_of, asked_in, log } = self;
         let note = |event: &AnswerEvent| note_unheeded(event, name_of, &mut ignored, &log);
-        let response = sse::respond(answers, form, log.clone(), note).await?;
+        let response = sse::respond(answers, form, log.clone(), asked_in, note).await?;
         Ok(name_ignored(response, &ignored))
     }
 
@@ -113,9 +120,10 @@ impl Asked {
     /// # Errors
     /// When a turn fails.
     pub async fn whole(self, mut form: impl WholeForm) -> Result<Response, ApiError> {
-        let Self { mut answers, mut ignored, name_of, log } = self;
+        let Self { mut answers, mut ignored, name_of, asked_in, log } = self;
         while !answers.are_complete() {
-            let (of, event) = answers.next().await.map_err(|error| reply::failed_turn(&error, &log))?;
+            let failed = |error| reply::failed_turn(&error, &log, asked_in);
+            let (of, event) = answers.next().await.map_err(failed)?;
             log.event(&event);
             note_unheeded(&event, name_of, &mut ignored, &log);
             form.event(of, event);
@@ -149,6 +157,13 @@ fn name(field: &str, ignored: &mut Vec<String>) {
     if !ignored.iter().any(|known| known == field) {
         ignored.push(field.to_owned());
     }
+}
+
+/// What all chunks of an answer share, beside the model: an id with that prefix, and the time in Unix seconds.
+#[must_use]
+pub fn new_head(prefix: &str) -> (String, u64) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    (format!("{prefix}-{}", Uuid::new_v4().simple()), now.as_secs())
 }
 
 fn name_ignored(mut response: Response, ignored: &[String]) -> Response {

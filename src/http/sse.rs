@@ -27,6 +27,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// own.
 const BATCH: usize = 32 * 1024;
 
+/// The end of a stream of OpenAI's whose answers are complete.
+pub const DONE: &[u8] = b"data: [DONE]\n\n";
+
+/// Shows that a stream lives. A comment, because named events become broken chunks in some clients of OpenAI's API.
+pub const COMMENT: &[u8] = b": keep-alive\n\n";
+
 /// Tells reverse proxies such as nginx to pass each event on at once.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
@@ -46,7 +52,8 @@ pub trait StreamForm: Send + 'static {
 }
 
 /// Answers with a stream, or with an error if a turn fails before the model begins. `seen` is shown the event that was
-/// waited for before the headers are sent: the first of any of the answers.
+/// waited for before the headers are sent: the first of any of the answers. `asked_in` is the field that
+/// errors about all of the conversation name.
 ///
 /// # Errors
 /// The failure of a turn, while no headers are sent.
@@ -54,6 +61,7 @@ pub async fn respond(
     mut answers: Answers,
     form: impl StreamForm,
     log: RequestLog,
+    asked_in: &'static str,
     seen: impl FnOnce(&AnswerEvent),
 ) -> Result<Response, ApiError> {
     let first = match tokio::time::timeout(HOLD_BACK, answers.next()).await {
@@ -61,10 +69,10 @@ pub async fn respond(
             seen(&event);
             Some((of, event))
         }
-        Ok(Err(error)) => return Err(reply::failed_turn(&error, &log)),
+        Ok(Err(error)) => return Err(reply::failed_turn(&error, &log, asked_in)),
         Err(_still_silent) => None,
     };
-    let stream = EventStream { answers, form, log, first, ended: false };
+    let stream = EventStream { answers, form, log, asked_in, first, ended: false };
     let mut response = Response::new(Body::from_stream(stream.into_stream()));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
@@ -78,6 +86,7 @@ struct EventStream<F> {
     answers: Answers,
     form: F,
     log: RequestLog,
+    asked_in: &'static str,
     /// The event that was waited for before the headers were sent.
     first: Option<(usize, AnswerEvent)>,
     ended: bool,
@@ -140,10 +149,16 @@ impl<F: StreamForm> EventStream<F> {
 
     fn write_failure(&mut self, error: &TurnFailure, bytes: &mut Vec<u8>) {
         self.ended = true;
-        let api_error = reply::failed_turn(error, &self.log);
+        let api_error = reply::failed_turn(error, &self.log, self.asked_in);
         self.log.fail(api_error.code.unwrap_or(api_error.kind), api_error.status);
         self.form.failure(&api_error, bytes);
     }
+}
+
+/// Appends an error as OpenAI's streams end with it: without `choices`, and no `[DONE]` after it, so that both SDKs raise an
+/// error instead of taking what came so far for the answer.
+pub fn write_error(bytes: &mut Vec<u8>, error: &ApiError) {
+    write_data(bytes, |bytes| serde_json::to_writer(bytes, &error.body()));
 }
 
 /// Appends a JSON document as an event without a name.

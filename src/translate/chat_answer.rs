@@ -298,7 +298,8 @@ fn add(call: &mut FunctionCall, piece: &FunctionCallStream) {
     call.arguments.push_str(piece.arguments.as_deref().unwrap_or_default());
 }
 
-fn finish_reason(reason: &StopReason, form: CallForm) -> FinishReason {
+/// Why an answer ended, in OpenAI's words.
+pub(super) fn finish_reason(reason: &StopReason, form: CallForm) -> FinishReason {
     match reason {
         StopReason::EndTurn | StopReason::StopSequence | StopReason::PauseTurn => FinishReason::Stop,
         StopReason::ToolUse => match form {
@@ -314,7 +315,7 @@ fn finish_reason(reason: &StopReason, form: CallForm) -> FinishReason {
     }
 }
 
-/// Anthropic counts the parts of the prompt apart; OpenAI's `prompt_tokens` is all of it.
+/// Token counts in OpenAI's terms. Anthropic counts the parts of the prompt apart; OpenAI's `prompt_tokens` is all of it.
 pub(super) fn usage(usage: Usage) -> CompletionUsage {
     let prompt = usage.input.saturating_add(usage.cache_read).saturating_add(usage.cache_creation);
     let total = prompt.saturating_add(usage.output);

@@ -97,14 +97,6 @@ fn parameters(request: &ChatRequest, adjusted: &mut Vec<&'static str>) -> Result
         (Some(tokens), _) => ("max_completion_tokens", Some(tokens)),
         (None, tokens) => ("max_tokens", tokens),
     };
-    if max_tokens == Some(0) {
-        let message = format!("'{max_tokens_field}' must be at least 1.");
-        return Err(ApiError::invalid_request(max_tokens_field, message).with_code("invalid_value"));
-    }
-    let temperature = in_range("temperature", request.temperature, 2.0)?;
-    if temperature.is_some_and(|value| value > 1.0) {
-        adjusted.push("temperature");
-    }
     let effort = request.reasoning_effort.as_ref().map(|effort| match effort {
         ReasoningEffort::None => Effort::Off,
         ReasoningEffort::Minimal | ReasoningEffort::Low => Effort::Low,
@@ -114,16 +106,38 @@ fn parameters(request: &ChatRequest, adjusted: &mut Vec<&'static str>) -> Result
         ReasoningEffort::Max => Effort::Max,
     });
     Ok(Parameters {
-        max_tokens,
+        max_tokens: self::max_tokens(max_tokens_field, max_tokens)?,
         stop: Vec::new(),
-        temperature: temperature.map(|value| value.min(1.0)),
+        temperature: temperature(request.temperature, adjusted)?,
         top_p: in_range("top_p", request.top_p, 1.0)?,
         effort,
         ..Parameters::default()
     })
 }
 
-fn in_range(field: &'static str, value: Option<f64>, max: f64) -> Result<Option<f64>, ApiError> {
+/// The largest number of tokens of the answer.
+pub(super) fn max_tokens(field: &'static str, tokens: Option<u32>) -> Result<Option<u32>, ApiError> {
+    if tokens == Some(0) {
+        let message = format!("'{field}' must be at least 1.");
+        return Err(ApiError::invalid_request(field, message).with_code("invalid_value"));
+    }
+    Ok(tokens)
+}
+
+/// The temperature on Claude's scale, which ends at 1 where OpenAI's ends at 2.
+pub(super) fn temperature(
+    value: Option<f64>,
+    adjusted: &mut Vec<&'static str>,
+) -> Result<Option<f64>, ApiError> {
+    let value = in_range("temperature", value, 2.0)?;
+    if value.is_some_and(|value| value > 1.0) {
+        adjusted.push("temperature");
+    }
+    Ok(value.map(|value| value.min(1.0)))
+}
+
+/// A number from 0 up to `max`.
+pub(super) fn in_range(field: &'static str, value: Option<f64>, max: f64) -> Result<Option<f64>, ApiError> {
     match value {
         Some(value) if !(0.0..=max).contains(&value) => {
             let message = format!("'{field}' must be between 0 and {max}.");
@@ -133,7 +147,8 @@ fn in_range(field: &'static str, value: Option<f64>, max: f64) -> Result<Option<
     }
 }
 
-fn stop(stop: Option<TextOrList<String>>) -> Result<Vec<String>, ApiError> {
+/// The texts that end the answer.
+pub(super) fn stop(stop: Option<TextOrList<String>>) -> Result<Vec<String>, ApiError> {
     let single = matches!(stop, Some(TextOrList::Text(_)));
     let texts = stop.map(TextOrList::into_vec).unwrap_or_default();
     if texts.len() > MAX_STOP {

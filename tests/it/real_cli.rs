@@ -1,6 +1,7 @@
 //! Tests with the real, pinned Claude Code CLI.
 
 mod chat;
+mod completions;
 mod demands;
 mod doctor;
 mod errors;
