@@ -51,6 +51,12 @@ pub struct Translated {
     pub adjusted: Vec<&'static str>,
 }
 
+/// What a field of a chat completion request is called here, where that is something else.
+#[must_use]
+pub fn sent_as(field: &str) -> Option<String> {
+    (field == "messages").then(|| "prompt".to_owned())
+}
+
 /// Translates a request. The model stays as the client named it.
 ///
 /// # Errors
