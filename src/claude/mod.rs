@@ -51,18 +51,14 @@ pub mod supply;
 pub mod tool_server;
 pub mod warm;
 
-use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use admission::Admission;
-use answer::AnswerEvent;
 use budget::Budget;
 use catalog::{Catalog, CliModel};
 use conversation::Deadlines;
@@ -72,15 +68,12 @@ use kept::{KeepLimits, Kept, KeptCount};
 use prompt_cache::{CacheTtl, HistoryMarks};
 use refusals::Refusals;
 use session::Session;
-use sink::{OriginCell, Sink};
+pub use sink::Answer;
 use supply::{ProcessSettings, ProcessSupply};
 use warm::{Warm, WarmCount, WarmLimits, WarmProcesses};
 
 use crate::tenant::Tenant;
 use crate::turn::Turn;
-
-/// Events of one answer that may wait for their reader. Then the CLI is slowed down.
-const EVENTS_IN_FLIGHT: usize = 256;
 
 /// How [`Claude`] works.
 #[derive(Debug, Clone)]
@@ -156,42 +149,6 @@ struct UsageLimit {
     sentence: String,
 }
 
-/// An answer on its way. Dropped, it interrupts the model.
-#[derive(Debug)]
-pub struct Answer {
-    events: mpsc::Receiver<Result<AnswerEvent, TurnFailure>>,
-    origin: Arc<OriginCell>,
-}
-
-impl Answer {
-    /// The next event. After [`AnswerEvent::Ended`] or an error nothing follows; an answer that just breaks off ends
-    /// with an error too.
-    ///
-    /// # Errors
-    /// When the turn failed.
-    pub async fn next(&mut self) -> Result<AnswerEvent, TurnFailure> {
-        poll_fn(|context| self.poll_next(context)).await
-    }
-
-    /// The same for a reader of several answers: it is woken by whichever has something new.
-    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<AnswerEvent, TurnFailure>> {
-        let broken = || Err(TurnFailure::Protocol("the turn ended without a word".to_owned()));
-        self.events.poll_recv(context).map(|event| event.unwrap_or_else(broken))
-    }
-
-    /// An answer made of these events, for tests of its readers.
-    #[cfg(test)]
-    pub(crate) fn of_events(events: mpsc::Receiver<Result<AnswerEvent, TurnFailure>>) -> Self {
-        Self { events, origin: Arc::default() }
-    }
-
-    /// Which process answers; known when the first event comes.
-    #[must_use]
-    pub fn origin(&self) -> Arc<OriginCell> {
-        Arc::clone(&self.origin)
-    }
-}
-
 impl Claude {
     /// Makes ready; no process is started yet.
     ///
@@ -244,14 +201,11 @@ impl Claude {
     /// Asks the model on behalf of `tenant`.
     #[must_use]
     pub fn answer(&self, tenant: Tenant, turn: Turn) -> Answer {
-        // One place more, for a failure.
-        let (sender, events) = mpsc::channel(EVENTS_IN_FLIGHT + 1);
-        let mut sink = Sink::new(sender);
-        let origin = sink.origin();
+        let (mut sink, answer) = sink::answer();
         let inner = Arc::clone(&self.inner);
         if self.is_draining() {
             sink.fail(TurnFailure::ShuttingDown);
-            return Answer { events, origin };
+            return answer;
         }
         self.inner.tasks.spawn(async move {
             let stop = inner.stop.clone();
@@ -262,7 +216,7 @@ impl Claude {
                 () = stop.cancelled() => sink.fail(TurnFailure::ShuttingDown),
             }
         });
-        Answer { events, origin }
+        answer
     }
 
     /// The models the CLI offers: from memory, or asked of a process.

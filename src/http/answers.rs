@@ -13,7 +13,7 @@ use crate::claude::failure::TurnFailure;
 #[derive(Debug)]
 pub struct Answers {
     /// In their order; one that has ended is gone.
-    answers: Vec<Option<Answer>>,
+    each: Vec<Option<Answer>>,
     /// How many are not at their end.
     open: usize,
     /// Which is looked at first: the one behind that which was heard last, so that none drowns out the others.
@@ -24,7 +24,7 @@ impl Answers {
     /// Reads these.
     #[must_use]
     pub fn new(answers: Vec<Answer>) -> Self {
-        Self { open: answers.len(), answers: answers.into_iter().map(Some).collect(), next: 0 }
+        Self { open: answers.len(), each: answers.into_iter().map(Some).collect(), next: 0 }
     }
 
     /// The next event of any of the answers, with the answer's number.
@@ -46,21 +46,21 @@ impl Answers {
             let failure = TurnFailure::Protocol("there is no answer left to be read".to_owned());
             return Poll::Ready(Err(failure));
         }
-        let count = self.answers.len();
+        let count = self.each.len();
         for of in (self.next..count).chain(0..self.next) {
-            let Some(Some(answer)) = self.answers.get_mut(of) else { continue };
+            let Some(Some(answer)) = self.each.get_mut(of) else { continue };
             match answer.poll_next(context) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(event)) => {
                     self.next = (of + 1) % count;
                     if matches!(event, AnswerEvent::Ended(_)) {
-                        self.answers[of] = None;
+                        self.each[of] = None;
                         self.open -= 1;
                     }
                     return Poll::Ready(Ok((of, event)));
                 }
                 Poll::Ready(Err(failure)) => {
-                    self.answers.clear();
+                    self.each.clear();
                     self.open = 0;
                     return Poll::Ready(Err(failure));
                 }

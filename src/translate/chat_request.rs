@@ -69,7 +69,7 @@ pub fn turn(mut request: ChatRequest) -> Result<Translated, ApiError> {
     })
 }
 
-/// What is not built yet, or what Claude does not have, is refused by name.
+/// What Claude does not have is refused by name.
 fn refuse_unsupported(request: &ChatRequest) -> Result<(), ApiError> {
     if request.modalities.as_ref().is_some_and(|list| list.iter().any(|modality| modality != "text")) {
         let message = "Claude answers in text only: 'modalities' may hold nothing but \"text\".";
