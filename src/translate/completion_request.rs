@@ -178,10 +178,11 @@ mod tests {
     #[test]
     fn parameters_arrive_in_the_turn() {
         let translated =
-            translate(&json!({"max_tokens": 5, "stop": ["END"], "temperature": 1.5, "top_p": 0.9})).unwrap();
+            translate(&json!({"max_tokens": 5, "stop": ["END", "\n"], "temperature": 1.5, "top_p": 0.9}))
+                .unwrap();
         let expected = Parameters {
             max_tokens: Some(5),
-            stop: vec!["END".to_owned()],
+            stop: vec!["END".to_owned(), "\n".to_owned()],
             temperature: Some(1.0),
             top_p: Some(0.9),
             ..Parameters::default()

@@ -24,11 +24,11 @@ fn call(id: &str) -> Value {
     json!({"type": "function_call", "id": "fc_1", "call_id": id, "name": "f", "arguments": "{\"a\":1}", "status": "completed"})
 }
 
-fn output(id: &str, output: Value) -> Value {
+fn output(id: &str, output: &Value) -> Value {
     json!({"type": "function_call_output", "call_id": id, "output": output})
 }
 
-fn chat_calls(content: Value, ids: &[&str]) -> Value {
+fn chat_calls(content: &Value, ids: &[&str]) -> Value {
     let call = |id: &&str| json!({"id": id, "type": "function", "function": {"name": "f", "arguments": "{\"a\":1}"}});
     json!({"role": "assistant", "content": content, "tool_calls": ids.iter().map(call).collect::<Vec<_>>()})
 }
@@ -42,23 +42,23 @@ fn chat_calls(content: Value, ids: &[&str]) -> Value {
     json!([{"role": "system", "content": "be brief"}, {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"},
         {"role": "user", "content": [{"type": "text", "text": "c"}, {"type": "text", "text": "d"}]}]))]
 #[case::a_call_and_its_output(
-    json!([{"role": "user", "content": "a"}, call("call_1"), output("call_1", json!("r"))]),
-    json!([{"role": "user", "content": "a"}, chat_calls(Value::Null, &["call_1"]),
+    json!([{"role": "user", "content": "a"}, call("call_1"), output("call_1", &json!("r"))]),
+    json!([{"role": "user", "content": "a"}, chat_calls(&Value::Null, &["call_1"]),
         {"role": "tool", "tool_call_id": "call_1", "content": "r"}]))]
 #[case::text_and_calls_of_one_answer_with_its_reasoning(
     json!([{"role": "user", "content": "a"},
         {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "x"},
         {"role": "assistant", "content": "let me look"}, call("call_1"), {"type": "reasoning", "summary": []}, call("call_2"),
-        output("call_2", json!([{"type": "input_text", "text": "r2"}])), output("call_1", json!("r1")),
+        output("call_2", &json!([{"type": "input_text", "text": "r2"}])), output("call_1", &json!("r1")),
         {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}, {"role": "user", "content": "b"}]),
-    json!([{"role": "user", "content": "a"}, chat_calls(json!("let me look"), &["call_1", "call_2"]),
+    json!([{"role": "user", "content": "a"}, chat_calls(&json!("let me look"), &["call_1", "call_2"]),
         {"role": "tool", "tool_call_id": "call_1", "content": "r1"}, {"role": "tool", "tool_call_id": "call_2", "content": "r2"},
         {"role": "assistant", "refusal": "no"}, {"role": "user", "content": "b"}]))]
 #[case::one_call_after_the_other(
-    json!([{"role": "user", "content": "a"}, call("call_1"), output("call_1", json!("r")), call("call_2"),
-        output("call_2", json!(""))]),
-    json!([{"role": "user", "content": "a"}, chat_calls(Value::Null, &["call_1"]),
-        {"role": "tool", "tool_call_id": "call_1", "content": "r"}, chat_calls(Value::Null, &["call_2"]),
+    json!([{"role": "user", "content": "a"}, call("call_1"), output("call_1", &json!("r")), call("call_2"),
+        output("call_2", &json!(""))]),
+    json!([{"role": "user", "content": "a"}, chat_calls(&Value::Null, &["call_1"]),
+        {"role": "tool", "tool_call_id": "call_1", "content": "r"}, chat_calls(&Value::Null, &["call_2"]),
         {"role": "tool", "tool_call_id": "call_2", "content": ""}]))]
 #[case::an_answer_in_two_messages(
     json!([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "assistant", "content": "c"},
@@ -127,7 +127,7 @@ fn images_and_files_are_named_as_they_were_sent() {
     let parts = json!([{"type": "input_text", "text": "see"}, {"type": "input_image", "image_url": "data:,x", "detail": "low"},
         {"type": "input_file", "file_data": "eA==", "filename": "x"}]);
     let translated =
-        with(&json!({"input": [{"role": "user", "content": "a"}, call("c"), output("c", parts.clone()),
+        with(&json!({"input": [{"role": "user", "content": "a"}, call("c"), output("c", &parts),
         {"role": "user", "content": parts}]}))
         .unwrap();
     let mut fields = Vec::new();
@@ -153,7 +153,7 @@ fn images_and_files_are_named_as_they_were_sent() {
 #[case(json!({"input": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}), "input[1].role")]
 #[case(json!({"input": [{"role": "user", "content": "a"}, call("c")]}), "input[1]")]
 #[case(json!({"input": [{"role": "user", "content": "a"}, call("c"), {"role": "user", "content": "b"}]}), "input[2]")]
-#[case(json!({"input": [{"role": "user", "content": "a"}, output("c", json!("r"))]}), "input[1].call_id")]
+#[case(json!({"input": [{"role": "user", "content": "a"}, output("c", &json!("r"))]}), "input[1].call_id")]
 #[case(json!({"input": [{"role": "user", "content": "a"}, {"type": "function_call_output", "call_id": "c"}]}), "input[1].output")]
 #[case(json!({"input": [{"type": "function_call", "name": "f"}]}), "input[0].call_id")]
 #[case(json!({"input": [{"type": "function_call", "call_id": "c"}]}), "input[0].name")]

@@ -7,7 +7,7 @@ use super::app;
 use crate::support::app::ask;
 use crate::support::received::{conversation, sessions};
 
-fn body(input: Value) -> Value {
+fn body(input: &Value) -> Value {
     let read_file = json!({"type": "function", "name": "read_file", "description": "Reads a file.", "strict": false,
         "parameters": {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}});
     json!({"model": "claude-sonnet-5-5", "instructions": "Be brief.", "input": input, "tools": [read_file],
@@ -20,7 +20,7 @@ async fn a_tool_is_called_and_its_result_answered_in_the_same_process() {
     let Some(app) = app().await else { return };
     app.upstream.push_reply(Reply::tool("read_file", r#"{"path":"a.txt"}"#));
     let user = json!({"role": "user", "content": [{"type": "input_text", "text": "What is in a.txt?"}]});
-    let called = app.stream(&body(json!([user]))).await;
+    let called = app.stream(&body(&json!([user]))).await;
     assert_eq!(
         (called.status, called.done, called.finish_reason()),
         (200, true, Some("tool_calls")),
@@ -41,7 +41,7 @@ async fn a_tool_is_called_and_its_result_answered_in_the_same_process() {
     app.upstream.push_reply(Reply::text("hello"));
     let call = json!({"type": "function_call", "call_id": calls[0]["id"], "name": "read_file", "arguments": arguments});
     let output = json!({"type": "function_call_output", "call_id": calls[0]["id"], "output": "hello"});
-    let answered = app.stream(&body(json!([user, call, output]))).await;
+    let answered = app.stream(&body(&json!([user, call, output]))).await;
     assert_eq!(
         (answered.contents(), answered.finish_reason()),
         (vec!["hello"], Some("stop")),
