@@ -78,7 +78,7 @@ pub async fn ask(app: &App, tenant: Tenant, log: RequestLog, question: Question)
     for mut turn in turns {
         models::resolve(app, &mut turn).await?;
         if let Some(field) = app.claude.cuts(&turn).await {
-            name(field, &mut ignored);
+            name(&sent_as(field).unwrap_or_else(|| field.to_owned()), &mut ignored);
         }
         log.resolved(&turn.model, &ignored);
         let refused = |failure| media_failure::api_error(&failure).in_words_of(sent_as);
