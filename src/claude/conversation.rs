@@ -151,7 +151,7 @@ impl Conversation {
         self.calls_have_come(&calls).await?;
         let mut results = calls.iter().zip(results).peekable();
         while let Some((call, result)) = results.next() {
-            self.session.queue_result(&call.id, result)?;
+            self.session.queue_result(&call.id, result.content, result.is_error)?;
             self.session.flush().await?;
             // One after the other: the CLI writes results into the conversation in the order in which it happens to be done
             // with them.

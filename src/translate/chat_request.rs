@@ -5,6 +5,7 @@ use async_openai::types::chat::ReasoningEffort;
 use super::chat_answer::CallForm;
 use super::history;
 use super::tools::{self, Tools};
+use super::turns::Conversation;
 use crate::openai::chat_request::ChatRequest;
 use crate::openai::error::ApiError;
 use crate::openai::text_or::TextOrList;
@@ -46,8 +47,7 @@ pub fn turn(mut request: ChatRequest) -> Result<Translated, ApiError> {
     let parameters = parameters(&request, &mut adjusted)?;
     let Tools { offered, choice, calls, form } = tools::take(&mut request, &mut adjusted)?;
     let stop = stop(request.stop)?;
-    let history::Conversation { system, history, question } =
-        history::conversation(request.messages, &mut adjusted)?;
+    let Conversation { system, history, question } = history::conversation(request.messages, &mut adjusted)?;
     if request.model.trim().is_empty() {
         return Err(ApiError::invalid_request("model", "'model' must name a model."));
     }

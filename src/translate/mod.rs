@@ -6,6 +6,7 @@
 //! - [`media_failure`]: the same for images and files that cannot go to the model.
 //! - [`models`]: the CLI's list of models → OpenAI's, and which model a name means.
 
+mod calls;
 pub mod chat_answer;
 pub mod chat_request;
 pub mod chunk_json;
@@ -15,3 +16,4 @@ mod history;
 pub mod media_failure;
 pub mod models;
 mod tools;
+mod turns;
