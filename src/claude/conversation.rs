@@ -82,6 +82,37 @@ impl Conversation {
         mark: Option<CacheTtl>,
         catalog: &Catalog,
     ) -> Result<(), TurnFailure> {
+        Self::lay_down(session, prepared, turn, mark, catalog).await?;
+        session.queue(&FrameIn::question(&turn.question))?;
+        session.flush().await?;
+        settle(session, catalog).await
+    }
+
+    /// Lays the question down behind the history, as a piece of it that nobody answers.
+    ///
+    /// # Errors
+    /// As [`Conversation::begin`].
+    pub async fn begin_unasked(
+        session: &mut Session,
+        prepared: &Prepared,
+        turn: &Turn,
+        catalog: &Catalog,
+    ) -> Result<(), TurnFailure> {
+        Self::lay_down(session, prepared, turn, None, catalog).await?;
+        session.queue(&FrameIn::history_user(&turn.question))?;
+        session.flush().await?;
+        settle(session, catalog).await?;
+        confirm(session).await
+    }
+
+    /// Sets the process up, and lays the history down.
+    async fn lay_down(
+        session: &mut Session,
+        prepared: &Prepared,
+        turn: &Turn,
+        mark: Option<CacheTtl>,
+        catalog: &Catalog,
+    ) -> Result<(), TurnFailure> {
         let must_settle = match prepared {
             Prepared::Not => {
                 session.offer(&turn.tools);
@@ -109,9 +140,7 @@ impl Conversation {
                 confirm(session).await?;
             }
         }
-        session.queue(&FrameIn::question(&turn.question))?;
-        session.flush().await?;
-        settle(session, catalog).await
+        Ok(())
     }
 
     /// The conversation in a process in which the turn was just asked.

@@ -57,15 +57,39 @@ pub trait WholeForm {
 /// # Errors
 /// When the model is not known, or images and files cannot be had.
 pub async fn ask(app: &App, tenant: Tenant, log: RequestLog, question: Question) -> Result<Asked, ApiError> {
-    let Question { mut turn, stream, mut ignored, name_of } = question;
-    log.asked(&turn.model, stream);
-    models::resolve(app, &mut turn).await?;
-    ignored.extend(app.claude.cuts(&turn).await.map(ToOwned::to_owned));
-    log.resolved(&turn.model, &ignored);
-    let turn = app.media.prepare(turn).await.map_err(|failure| media_failure::api_error(&failure))?;
+    let name_of = question.name_of;
+    let (turn, ignored) = ready(app, &log, question).await?;
     let answer = app.claude.answer(tenant, turn);
     log.answered_by(answer.origin());
     Ok(Asked { answer, ignored, name_of, log })
+}
+
+/// Counts the tokens that the model would be sent, instead of asking it, and answers with the `body` made of their number.
+///
+/// # Errors
+/// As [`ask`], and when they cannot be counted.
+pub async fn count<B: Serialize>(
+    app: &App,
+    tenant: Tenant,
+    log: &RequestLog,
+    question: Question,
+    body: impl FnOnce(u64) -> B,
+) -> Result<Response, ApiError> {
+    let (turn, ignored) = ready(app, log, question).await?;
+    let counted = app.claude.count_tokens(tenant, turn).await;
+    let tokens = counted.map_err(|failure| reply::failed_turn(&failure, log))?;
+    Ok(name_ignored(Json(body(tokens)).into_response(), &ignored))
+}
+
+/// The turn as the model can be asked it, and what of it is not honoured.
+async fn ready(app: &App, log: &RequestLog, question: Question) -> Result<(Turn, Vec<String>), ApiError> {
+    let Question { mut turn, stream, mut ignored, name_of: _ } = question;
+    log.asked(&turn.model, stream);
+    models::resolve(app, &mut turn).await?;
+    ignored.extend(app.claude.cuts(&turn).await.into_iter().map(ToOwned::to_owned));
+    log.resolved(&turn.model, &ignored);
+    let turn = app.media.prepare(turn).await.map_err(|failure| media_failure::api_error(&failure))?;
+    Ok((turn, ignored))
 }
 
 impl Asked {

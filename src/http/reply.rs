@@ -22,7 +22,6 @@ const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body())).into_response();
-        response.extensions_mut().insert(ErrorCode(self.code.unwrap_or(self.kind)));
         let headers = response.headers_mut();
         if !self.retry_can_help {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
@@ -33,6 +32,10 @@ impl IntoResponse for ApiError {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
             headers.insert(RETRY_AFTER_MS, HeaderValue::from(seconds.saturating_mul(1000)));
         }
+        let extensions = response.extensions_mut();
+        extensions.insert(ErrorCode(self.code.unwrap_or(self.kind)));
+        // For those who tell it in another form.
+        extensions.insert(self);
         response
     }
 }
@@ -47,7 +50,7 @@ pub fn failed_turn(failure: &TurnFailure, log: &RequestLog) -> ApiError {
 /// For paths that do not exist.
 pub async fn unknown_path(method: Method, uri: Uri) -> ApiError {
     let message = format!(
-        "Unknown endpoint: {method} {}. Couplet serves /v1/chat/completions, /v1/models and /health.",
+        "Unknown endpoint: {method} {}. Couplet serves /v1/chat/completions, /v1/messages, /v1/models and /health.",
         uri.path()
     );
     ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", message).with_code("unsupported_endpoint")

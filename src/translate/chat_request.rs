@@ -115,7 +115,7 @@ fn parameters(request: &ChatRequest, adjusted: &mut Vec<&'static str>) -> Result
     })
 }
 
-fn in_range(field: &'static str, value: Option<f64>, max: f64) -> Result<Option<f64>, ApiError> {
+pub(super) fn in_range(field: &'static str, value: Option<f64>, max: f64) -> Result<Option<f64>, ApiError> {
     match value {
         Some(value) if !(0.0..=max).contains(&value) => {
             let message = format!("'{field}' must be between 0 and {max}.");

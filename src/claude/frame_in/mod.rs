@@ -83,6 +83,11 @@ pub enum ControlRequest<'a> {
         /// Tokens.
         max_thinking_tokens: u32,
     },
+    /// Tells the tokens in the conversation, part by part.
+    GetContextUsage {
+        /// How they are found.
+        detail: ContextDetail,
+    },
     /// Ends the running answer.
     Interrupt,
     /// A message to a server of tools, as if it came from that server.
@@ -92,6 +97,16 @@ pub enum ControlRequest<'a> {
         /// The message.
         message: Notification,
     },
+}
+
+/// How the CLI finds the number of tokens. Releases before 2.1.270 do not know the choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ContextDetail {
+    /// It estimates them.
+    Summary,
+    /// It asks the API, and estimates without a word what the API does not tell.
+    Full,
 }
 
 /// A JSON-RPC message without an answer.
