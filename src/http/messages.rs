@@ -110,3 +110,20 @@ impl WholeForm for Folded {
         self.fold.finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::StatusCode;
+
+    #[test]
+    fn what_keeps_a_stream_alive_and_what_ends_a_broken_one_are_events_of_their_own_names() {
+        let mut stream = EventStream(MessageWriter::new("msg_1"));
+        let mut out = EventStream::KEEP_ALIVE.to_vec();
+        stream.failure(&ApiError::new(StatusCode::GATEWAY_TIMEOUT, "server_error", "Late."), &mut out);
+        stream.done(&mut out);
+        let expected = "event: ping\ndata: {\"type\":\"ping\"}\n\n\
+            event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"timeout_error\",\"message\":\"Late.\"}}\n\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+}

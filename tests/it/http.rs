@@ -3,4 +3,5 @@
 mod entrance;
 mod image_urls;
 mod media;
+mod messages;
 mod requests;
