@@ -1,9 +1,16 @@
 //! The JSON Schema that the text of an answer must keep to.
+//!
+//! The model is shown it in one of two ways: as the form of its text, or as that of the arguments of a tool. Arguments are
+//! always an object, so a schema of something else, or one whose root the CLI would rewrite (`anyOf`, `oneOf`, `allOf`), is
+//! wrapped into one.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jsonschema::{PatternOptions, Validator};
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 /// A schema that was looked at and can be checked against. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -13,7 +20,12 @@ pub struct AnswerSchema(Arc<Inner>);
 struct Inner {
     schema: Map<String, Value>,
     validator: Validator,
+    /// Its hash, by which it is known again.
+    digest: [u8; 32],
 }
+
+/// The one property of an object that a schema is wrapped into.
+const WRAPPED: &str = "value";
 
 /// Two are the same if they say the same.
 impl PartialEq for AnswerSchema {
@@ -49,7 +61,49 @@ impl AnswerSchema {
         let options = jsonschema::options().with_pattern_options(PatternOptions::regex());
         let validator = options.build(&value).map_err(|error| InvalidSchema(error.to_string()))?;
         let Value::Object(schema) = value else { return Err(InvalidSchema("not an object".to_owned())) };
-        Ok(Self(Arc::new(Inner { schema, validator })))
+        let digest = Sha256::digest(serde_json::to_vec(&schema).unwrap_or_default()).into();
+        Ok(Self(Arc::new(Inner { schema, validator, digest })))
+    }
+
+    /// What is known of the text of a schema: its hash.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        self.0.digest
+    }
+
+    /// The schema of the arguments of a tool whose call is the answer.
+    #[must_use]
+    pub fn as_arguments(&self) -> Map<String, Value> {
+        let schema = &self.0.schema;
+        if !self.is_wrapped() {
+            return schema.clone();
+        }
+        let mut inner = schema.clone();
+        let dialect = inner.shift_remove("$schema");
+        move_references(&mut inner);
+        let mut wrapper = Map::new();
+        wrapper.extend(dialect.map(|dialect| ("$schema".to_owned(), dialect)));
+        wrapper.insert("type".to_owned(), "object".into());
+        wrapper.insert("properties".to_owned(), json!({ WRAPPED: inner }));
+        wrapper.insert("required".to_owned(), json!([WRAPPED]));
+        wrapper.insert("additionalProperties".to_owned(), false.into());
+        wrapper
+    }
+
+    /// Whether the answer is one property of the arguments, and not all of them.
+    #[must_use]
+    pub fn is_wrapped(&self) -> bool {
+        let schema = &self.0.schema;
+        let is_rewritten = |key| schema.contains_key(key);
+        schema.get("type").is_none_or(|kind| kind != "object")
+            || ["$ref", "anyOf", "oneOf", "allOf", "not", "if"].into_iter().any(is_rewritten)
+    }
+
+    /// The answer in arguments that are wrapped.
+    #[must_use]
+    pub fn unwrapped(arguments: &str) -> Option<&str> {
+        let mut wrapper: HashMap<String, &RawValue> = serde_json::from_str(arguments).ok()?;
+        wrapper.remove(WRAPPED).map(RawValue::get)
     }
 
     /// The schema, as its author wrote it.
@@ -68,5 +122,114 @@ impl AnswerSchema {
             Ok(()) => Ok(()),
             Err(error) => Err(Mismatch::At(error.instance_path().to_string())),
         }
+    }
+}
+
+/// Makes the references of a schema to itself right for its place in the wrapper.
+fn move_references(schema: &mut Map<String, Value>) {
+    for (key, value) in schema {
+        match (key.as_str(), value) {
+            ("$ref", Value::String(reference)) => {
+                if let Some(path) =
+                    reference.strip_prefix('#').filter(|path| path.is_empty() || path.starts_with('/'))
+                {
+                    *reference = format!("#/properties/{WRAPPED}{path}");
+                }
+            }
+            // Values, not schemas.
+            ("const" | "enum" | "default" | "examples", _) => {}
+            // Schemas by names, which may be any.
+            (
+                "properties" | "patternProperties" | "dependentSchemas" | "$defs" | "definitions",
+                Value::Object(named),
+            ) => {
+                named.values_mut().for_each(move_references_in);
+            }
+            (_, value) => move_references_in(value),
+        }
+    }
+}
+
+fn move_references_in(value: &mut Value) {
+    match value {
+        Value::Object(schema) => move_references(schema),
+        Value::Array(schemas) => schemas.iter_mut().for_each(move_references_in),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    fn schema(value: Value) -> Result<AnswerSchema, InvalidSchema> {
+        let Value::Object(schema) = value else { panic!("an object") };
+        AnswerSchema::new(schema)
+    }
+
+    #[rstest]
+    #[case::object(json!({"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}), r#"{"a":1}"#, r#"{"a":"1"}"#)]
+    #[case::nested_reference(
+        json!({"type": "object", "properties": {"a": {"$ref": "#/$defs/n"}}, "required": ["a"], "$defs": {"n": {"type": "null"}}}),
+        r#"{"a":null}"#, r#"{"a":1}"#
+    )]
+    #[case::any_of(json!({"anyOf": [{"type": "string"}, {"type": "array"}]}), r#""x""#, "1")]
+    #[case::recursive(
+        json!({"type": "object", "properties": {"next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}}, "required": ["next"], "additionalProperties": false}),
+        r#"{"next":{"next":null}}"#, r#"{"next":{"next":1}}"#
+    )]
+    #[case::older_draft(json!({"$schema": "http://json-schema.org/draft-07/schema#", "type": "array", "items": [{"type": "integer"}]}), "[1]", r#"["1"]"#)]
+    #[case::any_object(json!({"type": "object"}), r#"{"a":[]}"#, "[]")]
+    fn a_text_matches_or_does_not(#[case] of: Value, #[case] right: &str, #[case] wrong: &str) {
+        let schema = schema(of).unwrap();
+        schema.check(right).unwrap();
+        assert!(matches!(schema.check(wrong), Err(Mismatch::At(_))));
+        assert!(matches!(schema.check("Here you are: {}"), Err(Mismatch::NotJson)));
+        assert!(matches!(schema.check(&format!("{right} {right}")), Err(Mismatch::NotJson)));
+    }
+
+    #[rstest]
+    #[case(json!({"type": "objekt"}))]
+    #[case(json!({"type": "object", "properties": []}))]
+    #[case(json!({"$ref": "https://example.com/schema.json"}))]
+    #[case(json!({"$ref": "file:///etc/passwd"}))]
+    #[case(json!({"$ref": "#/$defs/absent"}))]
+    #[case(json!({"type": "string", "pattern": "("}))]
+    fn a_schema_that_is_wrong_or_refers_to_the_outside_is_refused(#[case] of: Value) {
+        assert!(schema(of).is_err());
+    }
+
+    #[test]
+    fn a_reference_that_leads_nowhere_but_to_itself_ends() {
+        let schema = schema(json!({"type": "object", "properties": {"a": {"$ref": "#/properties/a"}}}));
+        if let Ok(schema) = schema {
+            let _ = schema.check(r#"{"a":1}"#);
+        }
+    }
+
+    #[test]
+    fn arguments_are_an_object_and_its_references_still_lead_somewhere() {
+        let list = schema(json!({
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "type": "array", "items": {"$ref": "#/$defs/$ref"},
+            "$defs": {"$ref": {"type": "object", "properties": {"all": {"$ref": "#"}, "const": {"const": {"$ref": "#"}}}}},
+        }))
+        .unwrap();
+        assert!(list.is_wrapped());
+        let wrapper = AnswerSchema::new(list.as_arguments()).unwrap();
+        wrapper.check(r##"{"value":[{"all":[{}],"const":{"$ref":"#"}}]}"##).unwrap();
+        assert!(wrapper.check(r#"{"value":[{"all":[1]}]}"#).is_err());
+        assert!(wrapper.check("[]").is_err());
+        assert_eq!(AnswerSchema::unwrapped(r#"{ "value" : [ 1.0 ] }"#), Some("[ 1.0 ]"));
+        assert_eq!((AnswerSchema::unwrapped("{}"), AnswerSchema::unwrapped("[1]")), (None, None));
+    }
+
+    #[test]
+    fn an_object_stays_as_it_is() {
+        let object = json!({"type": "object", "properties": {"a": {"$ref": "#"}}});
+        let schema = schema(object.clone()).unwrap();
+        assert!(!schema.is_wrapped());
+        assert_eq!(Value::Object(schema.as_arguments()), object);
     }
 }

@@ -7,12 +7,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Inner;
 use super::answer::{AnswerEnd, AnswerEvent};
+use super::attempts::{Attempts, Next};
 use super::conversation::{Afterwards, Conversation};
 use super::conversation_key::{ConversationKey, ProfileKey};
 use super::failure::TurnFailure;
 use super::kept::EntryId;
 use super::prompt_cache::{self, CacheTtl};
 use super::session::Session;
+use super::shaping::Shaping;
 use super::sink::{ProcessOrigin, Sink, Stop};
 use super::warm::Warm;
 use super::warm::profile::Prepared;
@@ -21,12 +23,17 @@ use crate::turn::Turn;
 
 /// A turn that is to be answered.
 struct Asking<'a> {
+    /// As it is put to the model.
     turn: &'a Turn,
+    /// What becomes of the answer.
+    shaping: &'a Shaping,
     /// What it is set up with.
     profile: ProfileKey,
     /// What was said before its question.
     history: ConversationKey,
     started: Instant,
+    /// When the turn must be over, however often it is put.
+    ends: Instant,
 }
 
 /// Where a fresh process comes from.
@@ -74,28 +81,44 @@ impl Inner {
             Ok(place) => place,
             Err(failure) => return sink.fail(failure),
         };
-        let profile = ProfileKey::of(&tenant, self.supply.credential_name(), turn);
-        let history = ConversationKey::of_history_with(&profile, turn);
         sink.hold(self.warm.urgent());
-        let asking = Asking { profile, history, turn, started: Instant::now() };
-        let Outcome { process, end } = self.converse(&asking, sink).await;
-        match end {
-            Ok(end) => {
-                // First, since the next turn may come as soon as the client has read the end of this one.
-                let (kept, rest) = self.keep(history, turn, process);
-                let passed = sink.pass(AnswerEvent::Ended(end), self.deadlines.idle).await;
-                if let (Err(_), Some(id)) = (passed, kept) {
-                    self.kept.discard(id);
+        let ends = Instant::now() + self.deadlines.total;
+        let mut attempts = Attempts::new(&self.refusals, turn);
+        loop {
+            let rendition = attempts.rendition();
+            let turn = &*rendition.turn;
+            let profile = ProfileKey::of(&tenant, self.supply.credential_name(), turn);
+            let history = ConversationKey::of_history_with(&profile, turn);
+            let shaping = &rendition.shaping;
+            let asking = Asking { turn, shaping, profile, history, started: Instant::now(), ends };
+            let Outcome { process, end } = self.converse(&asking, attempts.is_first(), sink).await;
+            let end = match attempts.next(&rendition, end, sink.has_passed()) {
+                Next::Again => {
+                    self.dispose(process).await;
+                    continue;
                 }
-                self.dispose(rest).await;
-            }
-            Err(stop) => {
-                if let Stop::Failed(failure) = stop {
+                Next::End(end) => end,
+            };
+            let (kept, rest) = match &end {
+                // Before the end is passed on: the next turn may come as soon as the client has read it.
+                Ok(_) if !rendition.is_reworded => self.keep(history, turn, process),
+                _ => (None, process),
+            };
+            match end {
+                Ok(end) => {
+                    let passed = sink.pass(AnswerEvent::Ended(end), self.deadlines.idle).await;
+                    if let (Err(_), Some(id)) = (passed, kept) {
+                        self.kept.discard(id);
+                    }
+                }
+                Err(Stop::Failed(failure)) => {
                     self.remember_limit(&failure);
                     sink.fail(failure);
                 }
-                self.dispose(process).await;
+                Err(Stop::Unfit(unfit)) => sink.fail(unfit.unmet.into()),
+                Err(Stop::Gone) => {}
             }
+            return self.dispose(rest).await;
         }
     }
 
@@ -104,9 +127,10 @@ impl Inner {
         self.admission.enter().await
     }
 
-    /// Asks in the process that holds the conversation, if one waits, else in a fresh one.
-    async fn converse(&self, asking: &Asking<'_>, sink: &mut Sink) -> Outcome {
-        if let Some(kept) = self.kept.take(asking.history).await {
+    /// Asks in the process that holds the conversation, if one waits, else in a fresh one. What is put once more goes to a
+    /// fresh one always.
+    async fn converse(&self, asking: &Asking<'_>, is_first: bool, sink: &mut Sink) -> Outcome {
+        if is_first && let Some(kept) = self.kept.take(asking.history).await {
             tracing::debug!(pid = kept.process_id(), "the conversation goes on in its process");
             sink.comes_from(if kept.is_parked() { ProcessOrigin::Parked } else { ProcessOrigin::Live });
             let outcome = self.go_on(kept, asking, sink).await;
@@ -227,9 +251,9 @@ impl Inner {
     }
 
     async fn relay(&self, mut conversation: Conversation, asking: &Asking<'_>, sink: &mut Sink) -> Outcome {
-        let started = asking.started;
-        let relay = conversation.relay(asking.turn, sink, self.deadlines, started, &self.catalog);
-        let (afterwards, end) = match timeout_at(started + self.deadlines.total, relay).await {
+        let Asking { turn, shaping, started, .. } = *asking;
+        let relay = conversation.relay(turn, shaping, sink, self.deadlines, started, &self.catalog);
+        let (afterwards, end) = match timeout_at(asking.ends, relay).await {
             Ok(relayed) => relayed,
             Err(_elapsed) => {
                 let failure = TurnFailure::TotalTimeout { seconds: self.deadlines.total.as_secs() };

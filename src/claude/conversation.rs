@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::answer::{AnswerEnd, AnswerEvent, AnswerReader, Progress};
+use super::answer::{AnswerEnd, AnswerEvent, AnswerReader, AtEnd, Progress, StopReason};
 use super::catalog::Catalog;
 use super::failure::TurnFailure;
 use super::frame_in::{self, ControlRequest, FrameIn};
@@ -12,6 +12,7 @@ use super::frame_out::{Event, Frame};
 use super::parked::{self, OpenCall};
 use super::prompt_cache::CacheTtl;
 use super::session::{Asked, Session, declined, went_on};
+use super::shaping::{Shaped, Shaper, Shaping};
 use super::sink::{Sink, Stop};
 use super::warm::profile::Prepared;
 use crate::turn::{AssistantBlock, Parameters, Turn};
@@ -236,12 +237,14 @@ impl Conversation {
     pub async fn relay(
         &mut self,
         turn: &Turn,
+        shaping: &Shaping,
         sink: &mut Sink,
         deadlines: Deadlines,
         started: Instant,
         catalog: &Catalog,
     ) -> (Afterwards, Result<AnswerEnd, Stop>) {
         let mut reader = AnswerReader::new(&turn.tools);
+        let mut shaper = Shaper::new(shaping.clone());
         let mut answering = false;
         // None: the idle time, from when there is nothing left to read. The clock is not looked at for each frame of a burst.
         let mut deadline = Some(started + deadlines.first_frame);
@@ -298,29 +301,51 @@ impl Conversation {
                 Err(failure) => return (Afterwards::Kill, Err(failure.into())),
             };
             let passed = match progress {
-                Progress::Silent => Ok(()),
-                Progress::Event(event) => sink.pass(event, deadlines.idle).await,
-                Progress::Events(events) => pass_all(sink, events, deadlines.idle).await,
-                Progress::Complete(end) => {
+                Progress::Silent => continue,
+                Progress::Event(event) => pass(event, &mut shaper, sink, deadlines.idle).await,
+                Progress::Events(events) => pass_all(events, &mut shaper, sink, deadlines.idle).await,
+                Progress::Complete(end, at) => {
+                    if at == AtEnd::GoesOn {
+                        // At once: within 3 ms the CLI would send a request of its own. An interrupt, or SIGTERM, comes too
+                        // late for that, and the process holds turns that the client will not replay, so it is of no use.
+                        self.session.kill();
+                    }
                     catalog.learn_sizes(reader.take_model_usage());
-                    let said = reader.into_said().filter(|_| end.reason.is_of_the_model_s_own());
-                    return (said.map_or(Afterwards::AtRest, Afterwards::Keep), Ok(end));
-                }
-                Progress::CompleteAndParked(end) => {
-                    let said = reader.into_said();
-                    self.open_calls = said.as_deref().map(OpenCall::all_in).unwrap_or_default();
-                    return (said.map_or(Afterwards::Kill, Afterwards::Keep), Ok(end));
-                }
-                Progress::CompleteAndStop(end) => {
-                    // At once: within 3 ms the CLI would send a request of its own. An interrupt, or SIGTERM, comes too
-                    // late for that, and the process holds turns that the client will not replay, so it is of no use.
-                    self.session.kill();
-                    return (Afterwards::Kill, Ok(end));
+                    let ended = match shaper.end(end) {
+                        Ok((events, end)) => sink.pass_all(events, deadlines.idle).await.map(|()| end),
+                        Err(unfit) => Err(unfit.into()),
+                    };
+                    let is_own = |end: &AnswerEnd| at != AtEnd::Rest || end.reason.is_of_the_model_s_own();
+                    let is_fit = ended.as_ref().is_ok_and(is_own) && !shaper.has_altered();
+                    return (self.afterwards(reader.into_said().filter(|_| is_fit), at), ended);
                 }
             };
-            if let Err(stop) = passed {
-                return (Afterwards::Busy, Err(stop));
+            match passed {
+                Ok(None) => {}
+                Ok(Some(stop_string)) => {
+                    let usage = shaping.spent.plus(reader.usage());
+                    let stop_sequence = Some(stop_string);
+                    let end = AnswerEnd { reason: StopReason::StopSequence, stop_sequence, usage };
+                    return (Afterwards::Busy, Ok(end));
+                }
+                Err(Stop::Unfit(mut unfit)) => {
+                    unfit.miss.usage = unfit.miss.usage.plus(reader.usage());
+                    return (Afterwards::Busy, Err(Stop::Unfit(unfit)));
+                }
+                Err(stop) => return (Afterwards::Busy, Err(stop)),
             }
+        }
+    }
+
+    /// What is to be done with the process after an answer. `said` is there if it holds what the client will send back.
+    fn afterwards(&mut self, said: Option<Vec<AssistantBlock>>, at: AtEnd) -> Afterwards {
+        match (at, said) {
+            (AtEnd::Rest, said) => said.map_or(Afterwards::AtRest, Afterwards::Keep),
+            (AtEnd::Parked, Some(said)) => {
+                self.open_calls = OpenCall::all_in(&said);
+                Afterwards::Keep(said)
+            }
+            (AtEnd::Parked, None) | (AtEnd::GoesOn, _) => Afterwards::Kill,
         }
     }
 
@@ -375,9 +400,32 @@ async fn confirm(session: &mut Session) -> Result<(), TurnFailure> {
     }
 }
 
-async fn pass_all(sink: &mut Sink, events: Vec<AnswerEvent>, patience: Duration) -> Result<(), Stop> {
-    for event in events {
-        sink.pass(event, patience).await?;
+/// Passes on what becomes of an event; the stop string, if the answer ends there.
+async fn pass(
+    event: AnswerEvent,
+    shaper: &mut Shaper,
+    sink: &mut Sink,
+    patience: Duration,
+) -> Result<Option<String>, Stop> {
+    match shaper.on(event) {
+        Shaped::Nothing => Ok(None),
+        Shaped::Event(event) => sink.pass(event, patience).await.map(|()| None),
+        Shaped::Events(events) => sink.pass_all(events, patience).await.map(|()| None),
+        Shaped::Cut(events, stop) => sink.pass_all(events, patience).await.map(|()| Some(stop)),
+        Shaped::Unfit(unfit) => Err(unfit.into()),
     }
-    Ok(())
+}
+
+async fn pass_all(
+    events: Vec<AnswerEvent>,
+    shaper: &mut Shaper,
+    sink: &mut Sink,
+    patience: Duration,
+) -> Result<Option<String>, Stop> {
+    for event in events {
+        if let Some(stop) = pass(event, shaper, sink, patience).await? {
+            return Ok(Some(stop));
+        }
+    }
+    Ok(None)
 }

@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use super::shaping::Unmet;
+
 /// Why a turn failed. Free of HTTP: one table turns it into what a client sees
 /// ([`translate::failure`](crate::translate::failure)).
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +59,12 @@ pub enum TurnFailure {
         /// The tools.
         names: Vec<String>,
     },
+    /// The answer is not what was asked for.
+    #[error(transparent)]
+    Unmet(#[from] Unmet),
+    /// The CLI does not take the schema of the answer as that of a tool's arguments.
+    #[error("the Claude Code CLI does not take the schema of the answer")]
+    SchemaNotTaken,
     /// The model's answer broke off after a part of it was already passed on.
     #[error("the connection to the model broke in the middle of the answer")]
     BrokenOff,
@@ -121,6 +129,9 @@ impl TurnFailure {
             Self::Protocol(_) => "protocol",
             Self::NotCounted(_) => "not_counted",
             Self::ToolsNotTaken { .. } => "tools_not_taken",
+            Self::Unmet(Unmet::NotCalled) => "not_called",
+            Self::Unmet(Unmet::Json(_)) => "not_of_the_form",
+            Self::SchemaNotTaken => "schema_not_taken",
             Self::BrokenOff => "broken_off",
             Self::UsageLimit { .. } => "usage_limit",
             Self::Api { kind, .. } => match kind {

@@ -22,6 +22,7 @@
 pub mod admission;
 pub mod answer;
 mod answering;
+mod attempts;
 pub mod budget;
 pub mod catalog;
 pub mod command_line;
@@ -41,9 +42,13 @@ pub mod memory;
 pub mod parked;
 pub mod process;
 pub mod prompt_cache;
+pub mod refusals;
+pub mod rendition;
 pub mod said;
 pub mod session;
+pub mod shaping;
 pub mod sink;
+pub mod stop_strings;
 pub mod supply;
 pub mod tool_server;
 pub mod warm;
@@ -51,13 +56,11 @@ pub mod warm;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use admission::Admission;
-use answer::AnswerEvent;
 use budget::Budget;
 use catalog::{Catalog, CliModel};
 use conversation::Deadlines;
@@ -65,16 +68,14 @@ use failure::TurnFailure;
 use frame_in::ControlRequest;
 use kept::{KeepLimits, Kept, KeptCount};
 use prompt_cache::{CacheTtl, HistoryMarks};
+use refusals::Refusals;
 use session::Session;
-use sink::{OriginCell, Sink};
+pub use sink::Answer;
 use supply::{ProcessSettings, ProcessSupply};
 use warm::{Warm, WarmCount, WarmLimits, WarmProcesses};
 
 use crate::tenant::Tenant;
 use crate::turn::Turn;
-
-/// Events of one answer that may wait for their reader. Then the CLI is slowed down.
-const EVENTS_IN_FLIGHT: usize = 256;
 
 /// How [`Claude`] works.
 #[derive(Debug, Clone)]
@@ -113,6 +114,7 @@ struct Inner {
     kept: Kept,
     warm: WarmProcesses,
     marks: HistoryMarks,
+    refusals: Refusals,
     catalog: Arc<Catalog>,
     deadlines: Deadlines,
     /// A usage limit that was hit, until it is lifted: more requests would only start processes in vain.
@@ -147,31 +149,6 @@ pub struct Processes {
 struct UsageLimit {
     resets_at: SystemTime,
     sentence: String,
-}
-
-/// An answer on its way. Dropped, it interrupts the model.
-#[derive(Debug)]
-pub struct Answer {
-    events: mpsc::Receiver<Result<AnswerEvent, TurnFailure>>,
-    origin: Arc<OriginCell>,
-}
-
-impl Answer {
-    /// The next event. After [`AnswerEvent::Ended`] or an error nothing follows; an answer that just breaks off ends
-    /// with an error too.
-    ///
-    /// # Errors
-    /// When the turn failed.
-    pub async fn next(&mut self) -> Result<AnswerEvent, TurnFailure> {
-        let broken = || Err(TurnFailure::Protocol("the turn ended without a word".to_owned()));
-        self.events.recv().await.unwrap_or_else(broken)
-    }
-
-    /// Which process answers; known when the first event comes.
-    #[must_use]
-    pub fn origin(&self) -> Arc<OriginCell> {
-        Arc::clone(&self.origin)
-    }
 }
 
 impl Claude {
@@ -211,6 +188,7 @@ impl Claude {
             kept,
             warm,
             marks,
+            refusals: Refusals::default(),
             catalog,
             deadlines: settings.deadlines,
             usage_limit: Mutex::default(),
@@ -225,14 +203,11 @@ impl Claude {
     /// Asks the model on behalf of `tenant`.
     #[must_use]
     pub fn answer(&self, tenant: Tenant, turn: Turn) -> Answer {
-        // One place more, for a failure.
-        let (sender, events) = mpsc::channel(EVENTS_IN_FLIGHT + 1);
-        let mut sink = Sink::new(sender);
-        let origin = sink.origin();
+        let (mut sink, answer) = sink::answer();
         let inner = Arc::clone(&self.inner);
         if self.is_draining() {
             sink.fail(TurnFailure::ShuttingDown);
-            return Answer { events, origin };
+            return answer;
         }
         self.inner.tasks.spawn(async move {
             let stop = inner.stop.clone();
@@ -243,7 +218,7 @@ impl Claude {
                 () = stop.cancelled() => sink.fail(TurnFailure::ShuttingDown),
             }
         });
-        Answer { events, origin }
+        answer
     }
 
     /// The models the CLI offers: from memory, or asked of a process.
@@ -312,6 +287,12 @@ impl Claude {
             fields.push("thinking.budget_tokens");
         }
         fields
+    }
+
+    /// How many turns run at once.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.inner.admission.places()
     }
 
     /// How many more turns could start at once.

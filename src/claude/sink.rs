@@ -1,13 +1,65 @@
-//! Where the events of an answer go, and why a turn stops before its end.
+//! Where the events of an answer go and are read, and why a turn stops before its end.
 
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use super::answer::AnswerEvent;
 use super::failure::TurnFailure;
+use super::shaping::Unfit;
 use super::warm::Urgent;
+
+/// Events of one answer that may wait for their reader. Then the CLI is slowed down.
+const EVENTS_IN_FLIGHT: usize = 256;
+
+/// The two ends of an answer: where its events go, and where they are read.
+#[must_use]
+pub fn answer() -> (Sink, Answer) {
+    // One place more, for a failure.
+    let (sender, events) = mpsc::channel(EVENTS_IN_FLIGHT + 1);
+    let sink = Sink::new(sender);
+    let origin = sink.origin();
+    (sink, Answer { events, origin })
+}
+
+/// An answer on its way. Dropped, it interrupts the model.
+#[derive(Debug)]
+pub struct Answer {
+    events: mpsc::Receiver<Result<AnswerEvent, TurnFailure>>,
+    origin: Arc<OriginCell>,
+}
+
+impl Answer {
+    /// The next event. After [`AnswerEvent::Ended`] or an error nothing follows; an answer that just breaks off ends
+    /// with an error too.
+    ///
+    /// # Errors
+    /// When the turn failed.
+    pub async fn next(&mut self) -> Result<AnswerEvent, TurnFailure> {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// The same for a reader of several answers: it is woken by whichever has something new.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<AnswerEvent, TurnFailure>> {
+        let broken = || Err(TurnFailure::Protocol("the turn ended without a word".to_owned()));
+        self.events.poll_recv(context).map(|event| event.unwrap_or_else(broken))
+    }
+
+    /// An answer made of these events, for tests of its readers.
+    #[cfg(test)]
+    pub(crate) fn of_events(events: mpsc::Receiver<Result<AnswerEvent, TurnFailure>>) -> Self {
+        Self { events, origin: Arc::default() }
+    }
+
+    /// Which process answers; known when the first event comes.
+    #[must_use]
+    pub fn origin(&self) -> Arc<OriginCell> {
+        Arc::clone(&self.origin)
+    }
+}
 
 /// Passes events to the reader of the answer.
 #[derive(Debug)]
@@ -65,8 +117,7 @@ impl OriginCell {
 
 impl Sink {
     /// A sink that writes to `events`, a channel with nothing in it yet. It keeps one of its places for a failure.
-    #[must_use]
-    pub fn new(events: mpsc::Sender<Result<AnswerEvent, TurnFailure>>) -> Self {
+    fn new(events: mpsc::Sender<Result<AnswerEvent, TurnFailure>>) -> Self {
         let last_word = events.clone().try_reserve_owned().ok();
         Self { events, last_word, has_passed: false, urgent: None, origin: Arc::default() }
     }
@@ -114,6 +165,17 @@ impl Sink {
         }
     }
 
+    /// Passes events on, one after the other.
+    ///
+    /// # Errors
+    /// As [`Sink::pass`].
+    pub async fn pass_all(&mut self, events: Vec<AnswerEvent>, patience: Duration) -> Result<(), Stop> {
+        for event in events {
+            self.pass(event, patience).await?;
+        }
+        Ok(())
+    }
+
     /// Whether the reader was given anything of the answer. Until then the turn may be begun anew.
     #[must_use]
     pub fn has_passed(&self) -> bool {
@@ -135,6 +197,14 @@ pub enum Stop {
     Gone,
     /// It failed.
     Failed(TurnFailure),
+    /// It is not what was asked for.
+    Unfit(Box<Unfit>),
+}
+
+impl From<Unfit> for Stop {
+    fn from(unfit: Unfit) -> Self {
+        Self::Unfit(Box::new(unfit))
+    }
 }
 
 impl From<TurnFailure> for Stop {

@@ -60,7 +60,14 @@ async fn count_tokens(
 fn question(translated: Translated, stream: bool, mut ignored: Vec<String>) -> Question {
     let Translated { turn, adjusted } = translated;
     ignored.extend(adjusted.into_iter().map(ToOwned::to_owned));
-    Question { turn, stream, ignored, name_of: messages_request::name_of }
+    Question {
+        turns: vec![turn],
+        n: 1,
+        stream,
+        ignored,
+        name_of: messages_request::name_of,
+        asked_in: "messages",
+    }
 }
 
 /// The events as server-sent events, each under its name.

@@ -64,6 +64,21 @@ pub struct StreamOptions {
 pub struct ResponseFormat {
     /// `text`, `json_object` or `json_schema`.
     pub r#type: String,
+    /// The schema of a format of that type.
+    pub json_schema: Option<JsonSchemaFormat>,
+}
+
+/// `json_schema` of a `response_format`.
+#[derive(Debug, Deserialize)]
+pub struct JsonSchemaFormat {
+    /// A label.
+    pub name: Option<String>,
+    /// What it is for.
+    pub description: Option<String>,
+    /// The schema; without one any JSON will do.
+    pub schema: Option<Map<String, Value>>,
+    /// Whether the answer must keep to the schema. Here it always must.
+    pub strict: Option<bool>,
 }
 
 /// One of the `tools`.
@@ -94,6 +109,26 @@ pub struct ChosenTool {
     /// `function` or `allowed_tools`.
     pub r#type: String,
     /// The function that must be called, where it is one.
+    pub function: Option<ChosenFunction>,
+    /// Those that may be called, where it is several.
+    pub allowed_tools: Option<AllowedTools>,
+}
+
+/// `allowed_tools` of a `tool_choice`.
+#[derive(Debug, Deserialize)]
+pub struct AllowedTools {
+    /// `auto` or `required`.
+    pub mode: String,
+    /// The tools.
+    pub tools: Vec<AllowedTool>,
+}
+
+/// One of the tools that may be called.
+#[derive(Debug, Deserialize)]
+pub struct AllowedTool {
+    /// `function`.
+    pub r#type: String,
+    /// Which one.
     pub function: Option<ChosenFunction>,
 }
 

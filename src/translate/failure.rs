@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use axum::http::StatusCode;
 
 use crate::claude::failure::{ApiFailureKind, TurnFailure};
+use crate::claude::shaping::Unmet;
 use crate::openai::error::ApiError;
 
 /// What a client should wait where the reason will pass soon.
@@ -59,6 +60,20 @@ pub fn api_error(failure: &TurnFailure, now: SystemTime) -> ApiError {
             let message =
                 format!("The parameters of these functions are no valid JSON Schema: {}.", names.join(", "));
             ApiError::invalid_request("tools", message).with_code("invalid_function_parameters")
+        }
+        TurnFailure::SchemaNotTaken => {
+            let message = "The Claude Code CLI takes the schema for wrong, and the model does not take it as a form of text.";
+            ApiError::invalid_request("response_format", message).with_code("invalid_schema")
+        }
+        TurnFailure::Unmet(Unmet::NotCalled) => {
+            let message =
+                "The model answered without the call that was demanded, even when it was told again.";
+            server(StatusCode::BAD_GATEWAY, message.to_owned()).with_code("tool_choice_unmet")
+        }
+        TurnFailure::Unmet(unmet @ Unmet::Json(_)) => {
+            server(StatusCode::BAD_GATEWAY, sentence(&unmet.to_string()))
+                .with_code("response_format_unmet")
+                .worth_a_retry(None)
         }
         TurnFailure::UsageLimit { resets_at, sentence } => {
             let after = resets_at.and_then(|at| at.duration_since(now).ok());

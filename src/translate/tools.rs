@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use super::chat_answer::CallForm;
+use super::tool_choice::Chosen;
 use crate::openai::chat_request::{ChatRequest, FunctionDefinition, ToolDefinition};
 use crate::openai::error::ApiError;
-use crate::openai::text_or::TextOrObject;
 use crate::turn::{CallsPerAnswer, Tool, ToolChoice};
 
 /// OpenAI's limit on `tools` and `functions`.
@@ -33,7 +33,7 @@ pub(super) struct Tools {
 /// Choice and number of calls are left at their defaults where there is nothing to call: clients such as Cline send them
 /// with every request, and Anthropic's API refuses a `tool_choice` without tools.
 pub(super) fn take(request: &mut ChatRequest, adjusted: &mut Vec<&'static str>) -> Result<Tools, ApiError> {
-    let choice = choice(request)?;
+    let chosen = Chosen::of(request)?;
     let tools = request.tools.take().unwrap_or_default();
     let functions = request.functions.take().unwrap_or_default();
     if !tools.is_empty() && !functions.is_empty() {
@@ -45,7 +45,8 @@ pub(super) fn take(request: &mut ChatRequest, adjusted: &mut Vec<&'static str>) 
     } else {
         (CallForm::FunctionCall, &OF_FUNCTIONS, functions)
     };
-    let offered = offered(names, functions, adjusted)?;
+    let mut offered = offered(names, functions, adjusted)?;
+    let choice = chosen.among(&mut offered)?;
     if offered.is_empty() {
         return Ok(Tools { offered, choice: ToolChoice::Auto, calls: CallsPerAnswer::Any, form });
     }
@@ -53,44 +54,6 @@ pub(super) fn take(request: &mut ChatRequest, adjusted: &mut Vec<&'static str>) 
     let one = request.parallel_tool_calls == Some(false) || form == CallForm::FunctionCall;
     let calls = if one { CallsPerAnswer::One } else { CallsPerAnswer::Any };
     Ok(Tools { offered, choice, calls, form })
-}
-
-/// `tool_choice` or its older form, `function_call`.
-fn choice(request: &ChatRequest) -> Result<ToolChoice, ApiError> {
-    let not_yet = |field: &str| {
-        let message = format!(
-            "'{field}' is not supported by this version of Couplet yet, unless it is \"auto\" or \"none\"."
-        );
-        Err(ApiError::invalid_request(field, message).with_code("unsupported_parameter"))
-    };
-    let wrong = |field: &str, allowed: &str| {
-        let message = format!("'{field}' must be {allowed}.");
-        Err(ApiError::invalid_request(field, message).with_code("invalid_value"))
-    };
-    let tools = match &request.tool_choice {
-        None => ToolChoice::Auto,
-        Some(TextOrObject::Text(text)) => match text.as_str() {
-            "auto" => ToolChoice::Auto,
-            "none" => ToolChoice::None,
-            "required" => return not_yet("tool_choice"),
-            _ => return wrong("tool_choice", "'auto', 'none', 'required' or an object"),
-        },
-        Some(TextOrObject::Object(chosen)) => match chosen.r#type.as_str() {
-            "function" | "allowed_tools" => return not_yet("tool_choice"),
-            _ => return wrong("tool_choice.type", "'function' or 'allowed_tools'"),
-        },
-    };
-    let functions = match &request.function_call {
-        None => ToolChoice::Auto,
-        Some(TextOrObject::Text(text)) => match text.as_str() {
-            "auto" => ToolChoice::Auto,
-            "none" => ToolChoice::None,
-            _ => return wrong("function_call", "'auto', 'none' or an object"),
-        },
-        Some(TextOrObject::Object(_)) => return not_yet("function_call"),
-    };
-    // A request that holds both means the one that forbids more.
-    Ok(if tools == ToolChoice::None { tools } else { functions })
 }
 
 /// What the fields are called that hold functions.

@@ -3,14 +3,14 @@
 //! For clients whose prompts cannot hold directives, such as test suites of others. [`Part::Agent`](super::Part::Agent)
 //! says the rules.
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
+use super::instance::{Material, instance};
 use super::request::Asked;
 use super::script;
 
-/// The most values an answer is made of: schemas reach this from outside in demo mode, and may be recursive.
-const MOST_VALUES: usize = 1000;
-const DEEPEST: usize = 16;
+/// The tool through which the CLI takes the answer to a schema.
+pub(super) const STRUCTURED_OUTPUT: &str = "StructuredOutput";
 
 /// What is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,90 +29,81 @@ pub enum Act {
 /// The answer to a request.
 #[must_use]
 pub fn act(asked: &Asked) -> Act {
-    let question = script::without_directives(&asked.last_user_text());
-    if let Some(tool) = tool(asked) {
-        let name = tool["name"].as_str().unwrap_or_default().to_owned();
-        return Act::Call { name, input: example(&tool["input_schema"], &question).to_string() };
+    let other = asked.tools().iter().find(|tool| tool["name"] != STRUCTURED_OUTPUT);
+    let (is_free, is_question) = match choice(asked) {
+        Choice::Auto => (true, !asked.ends_with_tool_result()),
+        Choice::Any => (true, asked.last_tool_results().is_empty()),
+        Choice::None | Choice::Tool(_) => (false, false),
+    };
+    match other.filter(|_| is_free && is_question) {
+        Some(tool) => call(tool, asked),
+        None => demanded(asked).unwrap_or_else(|| Act::Say(script::demo_text(asked))),
     }
-    Act::Say(match asked.field("output_config.format.schema") {
-        Some(schema) => example(schema, &question).to_string(),
-        None => script::demo_text(asked),
-    })
 }
 
-/// The tool to call: the one that must be, else the first where a question is asked.
-fn tool(asked: &Asked) -> Option<&Value> {
-    let choice = asked.field("tool_choice");
-    match choice.and_then(|choice| choice["type"].as_str()) {
-        Some("none") => None,
+/// What a request leaves no choice about: a call that must be made, or JSON that must be said.
+#[must_use]
+pub fn demanded(asked: &Asked) -> Option<Act> {
+    match choice(asked) {
+        Choice::Tool(tool) => Some(call(tool, asked)),
+        Choice::Any => answer_tool(asked).or(asked.tools().first()).map(|tool| call(tool, asked)),
+        Choice::Auto => demanded_text(asked).or_else(|| answer_tool(asked).map(|tool| call(tool, asked))),
+        Choice::None => demanded_text(asked),
+    }
+}
+
+/// What must be called.
+enum Choice<'a> {
+    Auto,
+    None,
+    Any,
+    Tool(&'a Value),
+}
+
+/// By the request's `tool_choice`, or by Couplet's words for it where that was refused.
+fn choice(asked: &Asked) -> Choice<'_> {
+    let named = |name: &str| asked.tools().iter().find(|tool| tool["name"] == name);
+    match asked.field("tool_choice.type").and_then(Value::as_str) {
+        Some("none") => Choice::None,
+        Some("any") => Choice::Any,
         Some("tool") => {
-            asked.tools().iter().find(|tool| Some(&tool["name"]) == choice.map(|choice| &choice["name"]))
+            let name = asked.field("tool_choice.name").and_then(Value::as_str);
+            name.and_then(named).map_or(Choice::Auto, Choice::Tool)
         }
-        Some("any") => asked.tools().first(),
-        _ => asked.tools().first().filter(|_| !asked.ends_with_tool_result()),
+        _ => {
+            let last = asked.last_user_texts().pop().unwrap_or_default();
+            let Some((_, demand)) = last.split_once("Answer with a call of ") else { return Choice::Auto };
+            let name = demand.strip_prefix("the tool `").and_then(|rest| rest.split('`').next());
+            name.and_then(named).map_or(Choice::Any, Choice::Tool)
+        }
     }
 }
 
-/// A value that fits a JSON Schema, as far as types, enumerations, references and required properties go.
-fn example(schema: &Value, question: &str) -> Value {
+/// JSON, where the text must be that.
+fn demanded_text(asked: &Asked) -> Option<Act> {
+    let schema = asked.field("output_config.format.schema")?;
+    Some(Act::Say(example(schema, &question(asked))))
+}
+
+/// The tool whose arguments are the answer.
+fn answer_tool(asked: &Asked) -> Option<&Value> {
+    asked.tools().iter().find(|tool| tool["name"] == STRUCTURED_OUTPUT)
+}
+
+fn call(tool: &Value, asked: &Asked) -> Act {
+    let name = tool["name"].as_str().unwrap_or_default().to_owned();
+    Act::Call { name, input: example(&tool["input_schema"], &question(asked)) }
+}
+
+fn question(asked: &Asked) -> String {
+    script::without_directives(&asked.last_user_text())
+}
+
+/// What a schema is answered with, made of the first number and the first quoted text of the question.
+fn example(schema: &Value, question: &str) -> String {
     let number = number_in(question).unwrap_or(1.0);
     let text = quoted_in(question).unwrap_or("text");
-    Example { root: schema, number, text, left: MOST_VALUES }.of(schema, 0)
-}
-
-struct Example<'a> {
-    root: &'a Value,
-    number: f64,
-    text: &'a str,
-    /// So many values may still be made.
-    left: usize,
-}
-
-impl Example<'_> {
-    fn of(&mut self, schema: &Value, depth: usize) -> Value {
-        self.left = self.left.saturating_sub(1);
-        if self.left == 0 || depth > DEEPEST {
-            return Value::Null;
-        }
-        if let Some(path) = schema["$ref"].as_str() {
-            let target = self.root.pointer(path.trim_start_matches('#'));
-            return target.map_or(Value::Null, |target| self.of(target, depth + 1));
-        }
-        let given = [&schema["const"], &schema["enum"][0]].into_iter().find(|value| !value.is_null());
-        if let Some(given) = given {
-            return given.clone();
-        }
-        let choices = ["anyOf", "oneOf", "allOf"].into_iter().find_map(|key| schema[key].as_array());
-        if let Some(choice) = choices.and_then(|choices| choices.first()) {
-            return self.of(choice, depth + 1);
-        }
-        let kind = schema["type"].as_str().or_else(|| schema["type"][0].as_str());
-        match kind {
-            Some("string") => json!(self.text),
-            Some("number") => json!(self.number),
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "a number of the question, without its fraction"
-            )]
-            Some("integer") => json!(self.number as i64),
-            Some("boolean") => json!(true),
-            Some("array") => json!([self.of(&schema["items"], depth + 1)]),
-            Some("null") => Value::Null,
-            _ => self.object(schema, depth),
-        }
-    }
-
-    /// With the required properties alone.
-    fn object(&mut self, schema: &Value, depth: usize) -> Value {
-        let mut made = Map::new();
-        for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            if self.left == 0 {
-                break;
-            }
-            made.insert(name.to_owned(), self.of(&schema["properties"][name], depth + 1));
-        }
-        Value::Object(made)
-    }
+    instance(schema, Material { number, text }).to_string()
 }
 
 /// The first number that is not part of a name.
@@ -139,6 +130,7 @@ fn quoted_in(text: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
+    use serde_json::json;
 
     use super::*;
 
@@ -193,28 +185,51 @@ mod tests {
         assert_eq!(act(&plain), Act::Say(r#"{"a":1}"#.to_owned()));
     }
 
+    #[test]
+    fn a_call_comes_before_the_form_of_the_answer() {
+        let schema: Value = serde_json::from_str(SUM).unwrap();
+        let tools =
+            json!([{"name": STRUCTURED_OUTPUT, "input_schema": schema}, {"name": "now", "input_schema": {}}]);
+        let at = |content: Value, choice: Value| {
+            let messages = json!([{"role": "user", "content": content}]);
+            Asked::new(json!({"messages": messages, "tools": tools, "tool_choice": choice}))
+        };
+        assert_eq!(act(&at(json!("hi"), Value::Null)), call("now", "{}"));
+        assert_eq!(act(&at(result(), Value::Null)), call(STRUCTURED_OUTPUT, r#"{"a":1}"#));
+        assert!(matches!(act(&at(result(), json!({"type": "none"}))), Act::Say(_)));
+    }
+
     #[rstest]
-    #[case(json!({"type": "string"}), json!("x y"))]
-    #[case(json!({"type": "number"}), json!(-2.5))]
-    #[case(json!({"type": ["integer", "null"]}), json!(-2))]
-    #[case(json!({"enum": ["b", "a"], "type": "string"}), json!("b"))]
-    #[case(json!({"const": 9}), json!(9))]
-    #[case(json!({"anyOf": [{"type": "boolean"}, {"type": "null"}]}), json!(true))]
-    #[case(json!({"type": "array", "items": {"type": "null"}}), json!([null]))]
-    #[case(json!({"$defs": {"d": {"type": "boolean"}}, "$ref": "#/$defs/d"}), json!(true))]
-    #[case(json!({"properties": {"a": {"type": "string"}, "b": {}}, "required": ["a"]}), json!({"a": "x y"}))]
-    #[case(json!({}), json!({}))]
-    #[case(Value::Null, json!({}))]
-    fn values_fit_their_schema(#[case] schema: Value, #[case] expected: Value) {
-        assert_eq!(example(&schema, "don't use v1: f(-2.5, 'x y', \"z\")."), expected);
+    #[case("Answer with a call of the tool `now`, and of no other one.", Some(call("now", "{}")))]
+    #[case(
+        "This was wrong. Answer with a call of at least one of your tools.",
+        Some(call("sum", r#"{"a":1}"#))
+    )]
+    #[case("What is a call of the tool `now`?", None)]
+    fn words_demand_as_the_request_does(#[case] words: &str, #[case] expected: Option<Act>) {
+        let content = json!([{"type": "text", "text": "hi"}, {"type": "text", "text": words}]);
+        assert_eq!(demanded(&asked(&content, &Value::Null)), expected);
     }
 
     #[test]
-    fn a_schema_that_contains_itself_comes_to_an_end() {
-        let names: Vec<_> = (0..50).map(|index| format!("p{index}")).collect();
-        let properties: Map<_, _> = names.iter().map(|name| (name.clone(), json!({"$ref": "#"}))).collect();
-        let made = example(&json!({"properties": properties, "required": names}), "");
-        assert!(made.to_string().len() < 20 * MOST_VALUES);
+    fn with_a_form_demanded_in_words_the_calls_end() {
+        let tools =
+            json!([{"name": "now", "input_schema": {}}, {"name": STRUCTURED_OUTPUT, "input_schema": {}}]);
+        let words =
+            json!({"type": "text", "text": "Answer with a call of one of your tools: of `StructuredOutput`"});
+        let at = |first: &Value| {
+            let messages = json!([{"role": "user", "content": [first, words]}]);
+            act(&Asked::new(json!({"messages": messages, "tools": tools})))
+        };
+        assert_eq!(at(&json!({"type": "text", "text": "hi"})), call("now", "{}"));
+        assert_eq!(at(&result()[0]), call(STRUCTURED_OUTPUT, "{}"));
+    }
+
+    #[test]
+    fn without_a_demand_nothing_is_demanded() {
+        assert_eq!(demanded(&asked(&json!("hi"), &Value::Null)), None);
+        assert_eq!(demanded(&asked(&json!("hi"), &json!({"type": "auto"}))), None);
+        assert_eq!(demanded(&asked(&json!("hi"), &json!({"type": "any"}))), Some(call("sum", r#"{"a":1}"#)));
     }
 
     #[rstest]

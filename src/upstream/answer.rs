@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::events::{Message, Step};
 use super::reply::{ApiError, Break, Place, Reply};
 use super::request::Asked;
+use super::rules;
 
 /// A response to be carried out.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,12 +121,7 @@ impl Answer {
 
 /// The error for the first field of the request that the reply refuses.
 fn refusal(reply: &Reply, asked: &Asked) -> Option<ApiError> {
-    let (field, message) = reply.refuses.iter().find(|(field, _)| asked.field(field).is_some())?;
-    let message = match message.as_str() {
-        "" => format!("{field}: this model does not support this parameter"),
-        message => message.to_owned(),
-    };
-    Some(ApiError::new(400, "invalid_request_error", message))
+    reply.refuses.iter().find_map(|(field, message)| rules::refusal(asked, field, message))
 }
 
 fn stream_pieces(steps: Vec<Step>) -> Vec<Piece> {

@@ -64,10 +64,15 @@ impl Content {
             }
             Part::RedactedThinking(data) => Self::Redacted(data.clone()),
             Part::Tool { name, input } => Self::Tool { name: name.clone(), input: input.clone() },
-            Part::Structured(input) if asked.tool_names().any(|name| name == STRUCTURED_OUTPUT) => {
-                Self::Tool { name: STRUCTURED_OUTPUT.to_owned(), input: input.clone() }
+            Part::Structured(json) => {
+                match asked.tools().iter().find(|tool| tool["name"] == agent::STRUCTURED_OUTPUT) {
+                    Some(tool) => Self::Tool {
+                        name: agent::STRUCTURED_OUTPUT.to_owned(),
+                        input: wrapped(json, &tool["input_schema"]),
+                    },
+                    None => Self::Text(json.clone()),
+                }
             }
-            Part::Structured(json) => Self::Text(json.clone()),
             Part::Agent => match agent::act(asked) {
                 Act::Call { name, input } => Self::Tool { name, input },
                 Act::Say(text) => Self::Text(text),
@@ -85,8 +90,17 @@ impl Content {
     }
 }
 
-/// The tool through which the CLI takes a schema's answer.
-const STRUCTURED_OUTPUT: &str = "StructuredOutput";
+/// A tool's input is an object: an answer that may be anything else goes into its one property `value`, where the tool
+/// has that one alone.
+fn wrapped(answer: &str, schema: &Value) -> String {
+    let names: Vec<_> =
+        schema["properties"].as_object().into_iter().flat_map(|fields| fields.keys()).collect();
+    let is_wrapped = |value: &Value| value.as_object().is_some_and(|fields| fields.keys().eq(["value"]));
+    match serde_json::from_str(answer) {
+        Ok(value) if names == ["value"] && !is_wrapped(&value) => json!({"value": value}).to_string(),
+        _ => answer.to_owned(),
+    }
+}
 
 impl Message {
     /// Makes the message that answers `asked`; `number` makes its ids unique.

@@ -7,7 +7,7 @@
 //! - [`request`]: a request body, read ([`Asked`])
 //! - [`reply`]: what may be answered, as data ([`Reply`])
 //! - [`script`]: directives in a prompt → [`Reply`]
-//! - [`agent`]: what a model with tools would do, without a script
+//! - [`agent`]: what a model with tools or a schema would do, without a script
 //! - [`events`]: [`Reply`] → the events of a stream, or the JSON body
 //! - [`answer`]: [`Reply`] → the HTTP response, as data
 //! - [`limits`]: the rate-limit headers
@@ -17,9 +17,11 @@
 //!
 //! # What decides the answer
 //!
-//! 1. A reply of [`Upstream::push_reply`], if one is left.
-//! 2. Else the directives in the last user message (or, if its text has none, in its tool results), which change
-//! 3. the reply of [`Upstream::set_default`], or the demo text.
+//! 1. An error, if [`Upstream::refuse`], [`Upstream::refuse_for`] or [`Upstream::be_strict`] forbid the request.
+//! 2. Else a reply of [`Upstream::push_reply`], if one is left.
+//! 3. Else the directives in the last user message (or, if its text has none, in its tool results), which change
+//! 4. the reply of [`Upstream::set_default`], or the demo answer: a call where one must be made, JSON where a schema is
+//!    given, else a text.
 //!
 //! # Directives
 //!
@@ -35,8 +37,9 @@
 //! | `[[think [TEXT]]]` | a thinking block with a signature |
 //! | `[[redacted DATA]]` | a `redacted_thinking` block |
 //! | `[[tool NAME [JSON]]]` | a tool call; the JSON is sent as it is, in awkward pieces |
-//! | `[[json JSON]]` | the call of `StructuredOutput` where that is offered, else the JSON as text |
+//! | `[[json JSON]]` | the call of `StructuredOutput` where that is offered (in its property `value`, if that is all it takes), else the JSON as text |
 //! | `[[agent]]` | what an agent would do, for prompts that cannot be scripted: see [`Part::Agent`] |
+//! | `[[reluctant [N]]]` | plain text in spite of all that, until it has been answered N times (for ever) without another directive: what comes then is taken for a correction |
 //! | `[[empty]]` | no block at all |
 //!
 //! | its end | |
@@ -60,7 +63,7 @@
 //! | `[[errevent [start\|N] [TYPE [MESSAGE]]]]` | an `error` event there (`overloaded_error`); an HTTP error at the start and where nothing streams |
 //! | `[[err STATUS [TYPE [MESSAGE]]]]` | an HTTP error without rate-limit headers: a 429 is a burst |
 //! | `[[limit [S]]]` | the 429 of a usage limit that is lifted in S (3600) seconds |
-//! | `[[refuse FIELD [MESSAGE]]]` | a 400 if the request body has that field (dotted path, with numbers for places in arrays) |
+//! | `[[refuse FIELD [MESSAGE]]]` | a 400 if the request body has that field (dotted path, with numbers for places in arrays; `PATH=VALUE` for that value only) |
 //! | `[[once]]` | all of this for the first request with this text only |
 //!
 //! | headers | |
@@ -73,10 +76,13 @@ pub mod answer;
 mod arguments;
 mod builder;
 pub mod events;
+mod instance;
 pub mod limits;
 pub mod log;
 pub mod reply;
 pub mod request;
+mod rules;
+mod schema_merge;
 pub mod script;
 pub mod server;
 #[cfg(test)]

@@ -49,7 +49,7 @@ pub struct Reply {
     pub limits: Option<Limits>,
     /// Further headers. They replace those of the same name that would be sent otherwise.
     pub headers: Vec<(String, String)>,
-    /// Body fields (dotted paths) that this model does not take, with the message of the 400 that says so (empty: a
+    /// Body fields (dotted paths, `PATH=VALUE` for a certain value) that this model does not take, with the message of the 400 that says so (empty: a
     /// stock one). A request without them is answered as usual.
     pub refuses: Vec<(String, String)>,
     /// Whether a longer answer than `max_tokens` words is cut there.
@@ -81,11 +81,13 @@ pub enum Part {
         /// The input's JSON text, sent as it is even where it is no JSON; empty means no input.
         input: String,
     },
-    /// The call of `StructuredOutput` with this JSON where the request offers that tool, else the JSON as text.
+    /// The call of `StructuredOutput` with this JSON where the request offers that tool (in its property `value`, if that is
+    /// all it takes), else the JSON as text.
     Structured(String),
     /// What an agent would do: a question is answered with a call of the first tool, or of the one that must be called;
-    /// tool results, and whatever comes without tools, with the demo text; a schema for the text with JSON. Arguments
-    /// and JSON are made from the schemas, with the first number and the first quoted text of the question.
+    /// tool results, and whatever comes without tools, with the demo text, or with JSON where a schema or the tool
+    /// `StructuredOutput` is given. Arguments and JSON are made from the schemas, with the first number and the first
+    /// quoted text of the question.
     Agent,
 }
 

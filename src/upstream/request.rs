@@ -71,7 +71,8 @@ impl Asked {
     }
 
     /// The messages without those of role `system`, which the CLI writes itself.
-    pub fn turns(&self) -> impl Iterator<Item = &Value> {
+    #[must_use]
+    pub fn turns(&self) -> impl DoubleEndedIterator<Item = &Value> {
         self.messages().iter().filter(|message| message["role"] != "system")
     }
 
@@ -140,7 +141,7 @@ impl Asked {
 }
 
 /// The texts in a `content` or `system`, which may be a string or blocks.
-fn texts(content: &Value) -> Vec<&str> {
+pub(super) fn texts(content: &Value) -> Vec<&str> {
     match content {
         Value::String(text) => vec![text],
         _ => array(content)

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::agent::{self, Act};
 use super::arguments::Arguments;
 use super::builder::{SIGNATURE, numbered_words};
 use super::reply::{ApiError, Break, Echo, Part, Reply, Stop};
-use super::request::Asked;
+use super::request::{self, Asked};
 
 /// Changes `base`, the answer to a prompt without directives, as the prompt says.
 ///
@@ -19,14 +20,41 @@ pub fn apply(asked: &Asked, base: Reply) -> Reply {
     let results = asked.last_tool_results().concat();
     let texts = asked.last_user_texts();
     let scripted = texts.into_iter().rev().chain([results.as_str()]).find(|text| scan(text).next().is_some());
-    let mut script = Script { reply: base, replaced: false };
-    for (_, directive) in scripted.into_iter().flat_map(scan) {
+    let (scripted, answered) =
+        scripted.map(|text| (text, 0)).or_else(|| reluctant_prompt(asked)).unwrap_or_default();
+    let mut script = Script { reply: base, replaced: false, reluctance: 0 };
+    for (_, directive) in scan(scripted) {
         if let Err(problem) = script.apply(&directive) {
             let message = format!("script: [[{}]]: {problem}", directive.source);
             return Reply::error(ApiError::new(400, "invalid_request_error", message));
         }
     }
+    if script.reluctance > answered {
+        script.reply.parts = vec![Part::Text(RELUCTANT.to_owned())];
+    }
     script.reply
+}
+
+/// What a reluctant model says instead.
+const RELUCTANT: &str = "I would rather say it in words.";
+
+/// The last prompt with directives, if one of them is `reluctant`, and how often it was answered since. What came after it
+/// may be somebody who insists.
+fn reluctant_prompt(asked: &Asked) -> Option<(&str, usize)> {
+    let mut answered = 0;
+    for turn in asked.turns().rev() {
+        if turn["role"] == "assistant" {
+            answered += 1;
+        }
+        let mut texts = request::texts(&turn["content"]).into_iter().rev();
+        if turn["role"] == "user"
+            && let Some(text) = texts.find(|text| scan(text).next().is_some())
+        {
+            let reluctant = scan(text).any(|(_, directive)| directive.name == "reluctant");
+            return reluctant.then_some((text, answered));
+        }
+    }
+    None
 }
 
 /// A text less its directives.
@@ -38,10 +66,15 @@ pub fn without_directives(text: &str) -> String {
     plain.trim().to_owned()
 }
 
-/// The answer to a prompt without a script: says what it is, and shortly what was asked.
+/// The answer to a prompt without a script: what the request demands, else a text that says what it is, and shortly what
+/// was asked.
 #[must_use]
 pub fn demo(asked: &Asked) -> Reply {
-    Reply::text(demo_text(asked))
+    match agent::demanded(asked) {
+        Some(Act::Call { name, input }) => Reply::tool(name, input),
+        Some(Act::Say(text)) => Reply::text(text),
+        None => Reply::text(demo_text(asked)),
+    }
 }
 
 pub(super) fn demo_text(asked: &Asked) -> String {
@@ -62,7 +95,7 @@ pub(super) fn demo_text(asked: &Asked) -> String {
 }
 
 /// What is known as a directive; anything else in double brackets is text.
-const NAMES: [&str; 26] = [
+const NAMES: [&str; 27] = [
     "words",
     "say",
     "echo",
@@ -88,6 +121,7 @@ const NAMES: [&str; 26] = [
     "err",
     "limit",
     "refuse",
+    "reluctant",
     "boundless",
 ];
 
@@ -145,6 +179,8 @@ struct Script {
     reply: Reply,
     /// Whether the content of the base is gone.
     replaced: bool,
+    /// How often it is not answered as it should be.
+    reluctance: usize,
 }
 
 impl Script {
@@ -172,6 +208,7 @@ impl Script {
             }
             "json" => self.content(Some(Part::Structured(arguments.rest().to_owned()))),
             "agent" => self.content(Some(Part::Agent)),
+            "reluctant" => self.reluctance = arguments.parsed_or(usize::MAX)?,
             "err" => {
                 let status = arguments.parsed("a status")?;
                 if !(400..600).contains(&status) {

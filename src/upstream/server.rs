@@ -24,6 +24,7 @@ use super::answer::{Answer, Piece, Start};
 use super::log::{Log, Progress, Received};
 use super::reply::{ApiError, Reply};
 use super::request::Asked;
+use super::rules::Rules;
 use super::script;
 
 /// How long a scripted cut waits before it, so that the client has read what came before: readers drop what they have
@@ -58,10 +59,15 @@ struct Script {
     default: Option<Reply>,
     /// The last user texts that have met a [`Reply::once`].
     failed: VecDeque<String>,
+    rules: Rules,
 }
 
 impl Script {
     fn reply(&mut self, asked: &Asked) -> Reply {
+        // Before the next reply is taken: a request that is refused uses none up.
+        if let Some(error) = self.rules.error(asked) {
+            return Reply::error(error);
+        }
         let mut reply = self.queue.pop_front().unwrap_or_else(|| {
             let base = self.default.clone().unwrap_or_else(|| script::demo(asked));
             script::apply(asked, base)
@@ -138,6 +144,24 @@ impl Upstream {
     /// Answers with this instead of the demo text; directives in a prompt change it.
     pub fn set_default(&self, reply: Reply) {
         self.shared.with_script(|script| script.default = Some(reply));
+    }
+
+    /// Answers 400 to every request that has this body field (dotted path; `PATH=VALUE` means that value only) from now on,
+    /// whatever else is scripted. The message is the API's; empty, it is a stock one that names the field.
+    pub fn refuse(&self, field: &str, message: &str) {
+        self.shared.with_script(|script| script.rules.refuse(None, field, message));
+    }
+
+    /// The same for one model, named as in the request.
+    pub fn refuse_for(&self, model: &str, field: &str, message: &str) {
+        self.shared.with_script(|script| script.rules.refuse(Some(model), field, message));
+    }
+
+    /// Refuses from now on what Anthropic's API would by its own rules, in its words: what does not go together with thinking
+    /// (a forced choice of tools, temperature, `top_p`, `top_k`, too few tokens), temperature with `top_p`, blank texts and stop
+    /// sequences, a choice without tools, and schemas with more in them than it can hold an answer to.
+    pub fn be_strict(&self) {
+        self.shared.with_script(|script| script.rules.be_strict());
     }
 
     /// Closes the listener and every connection, and returns when all is closed.

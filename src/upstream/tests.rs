@@ -111,6 +111,36 @@ async fn errors_come_in_anthropics_form(#[case] prompt: &str, #[case] status: u1
 }
 
 #[tokio::test]
+async fn what_is_refused_for_the_session_is_refused_whatever_is_scripted() {
+    let upstream = start().await;
+    upstream.push_reply(Reply::text("pushed"));
+    upstream.refuse_for("other", "messages", "not asked of this one");
+    upstream.refuse("messages.1", "Only one message.");
+    assert_eq!(answer(&upstream, "hello").await, "pushed");
+    upstream.push_reply(Reply::text("pushed"));
+    upstream.refuse_for("m", "messages", "Nothing at all.");
+    for _ in 0..2 {
+        let response = ask(&upstream, "[[words 1]]").await;
+        assert_eq!(response.status(), 400);
+        let body: Value = response.json().await.unwrap();
+        assert_eq!(body["error"], json!({"type": "invalid_request_error", "message": "Nothing at all."}));
+    }
+}
+
+#[tokio::test]
+async fn a_strict_upstream_keeps_to_the_api_s_rules() {
+    let upstream = start().await;
+    let send = async || {
+        let body = json!({"stream": true, "temperature": 1, "top_p": 1, "messages": [{"role": "user", "content": "hi"}]});
+        let request = Client::new().post(format!("{}/v1/messages", upstream.base_url())).json(&body);
+        request.send().await.unwrap().status()
+    };
+    assert_eq!(send().await, 200);
+    upstream.be_strict();
+    assert_eq!(send().await, 400);
+}
+
+#[tokio::test]
 async fn a_failure_scripted_once_does_not_come_back_for_the_same_prompt() {
     let upstream = start().await;
     let prompt = "[[words 1]] [[err 500]] [[once]]";

@@ -95,11 +95,7 @@ fn events(bytes: &[u8], tools: &[Tool], piece: usize) -> Vec<Result<AnswerEvent,
                 Ok(Progress::Silent) => {}
                 Ok(Progress::Event(event)) => events.push(Ok(event)),
                 Ok(Progress::Events(more)) => events.extend(more.into_iter().map(Ok)),
-                Ok(
-                    Progress::Complete(end)
-                    | Progress::CompleteAndParked(end)
-                    | Progress::CompleteAndStop(end),
-                ) => {
+                Ok(Progress::Complete(end, _)) => {
                     events.push(Ok(AnswerEvent::Ended(end)));
                     break;
                 }
@@ -126,7 +122,7 @@ fn error(failure: &TurnFailure) -> String {
 fn streamed(events: Vec<Result<AnswerEvent, TurnFailure>>) -> String {
     let mut writer = writer(true);
     let lines = events.into_iter().flat_map(|event| match event {
-        Ok(event) => writer.on(event).iter().map(|chunk| json!(chunk).to_string()).collect(),
+        Ok(event) => writer.on(0, event).iter().map(|chunk| json!(chunk).to_string()).collect(),
         Err(failure) => vec![error(&failure)],
     });
     lines.collect::<Vec<String>>().join("\n")
@@ -136,7 +132,7 @@ fn whole(events: Vec<Result<AnswerEvent, TurnFailure>>) -> String {
     let (mut writer, mut fold) = (writer(true), ChunkFold::default());
     for event in events {
         match event {
-            Ok(event) => writer.on(event).into_iter().for_each(|chunk| fold.push(chunk)),
+            Ok(event) => writer.on(0, event).into_iter().for_each(|chunk| fold.push(chunk)),
             Err(failure) => return error(&failure),
         }
     }

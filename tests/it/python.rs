@@ -69,6 +69,12 @@ async fn the_openai_package_runs_tool_loops_through_the_real_cli() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_openai_package_completes_texts_and_asks_for_several_answers() {
+    let said = behind_couplet("completions.py", Duration::from_secs(150), |_| {}).await;
+    assert!(said.as_ref().is_none_or(|said| said.matches(" ok\n").count() == 7), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_anthropic_package_speaks_its_own_api_to_the_real_cli() {
     let said = behind_couplet("messages.py", Duration::from_secs(150), |_| {}).await;
     assert!(said.as_ref().is_none_or(|said| said.matches(" ok\n").count() == 9), "{said:?}");

@@ -1,6 +1,8 @@
 //! Tests with the real, pinned Claude Code CLI.
 
 mod chat;
+mod completions;
+mod demands;
 mod doctor;
 mod errors;
 mod history;
@@ -9,6 +11,7 @@ mod media;
 mod messages;
 mod prefix;
 mod prompts;
+mod several;
 mod tools;
 mod warm;
 

@@ -62,7 +62,7 @@ fn an_answer_is_complete_with_its_result() {
     assert!(read(&frames).1.is_none(), "not before the result");
     let (said, end) = read(&[&frames[..], &[result(&json!({}))]].concat());
     assert_eq!(said, ">xy");
-    let Some(Ok(Progress::Complete(end))) = end else { panic!("{end:?}") };
+    let Some(Ok(Progress::Complete(end, AtEnd::Rest))) = end else { panic!("{end:?}") };
     let usage = Usage { input: 7, cache_creation: 0, cache_read: 5, output: 9, thinking: 2 };
     assert_eq!(end, AnswerEnd { reason: StopReason::EndTurn, stop_sequence: None, usage });
 }
@@ -76,20 +76,20 @@ fn where_the_cli_would_go_on_it_is_stopped_at_the_stop_reason(
     #[case] reason: StopReason,
 ) {
     let (_, end) = read(&[start("a", 1), text("x"), delta(Some(word), 3)]);
-    assert!(matches!(end, Some(Ok(Progress::CompleteAndStop(end))) if end.reason == reason));
+    assert!(matches!(end, Some(Ok(Progress::Complete(end, AtEnd::GoesOn))) if end.reason == reason));
 }
 
 #[test]
 fn an_answer_without_text_is_stopped_because_the_cli_would_ask_again() {
     let (_, end) = read(&[start("a", 1), delta(Some("end_turn"), 0)]);
-    assert!(matches!(end, Some(Ok(Progress::CompleteAndStop(_)))));
+    assert!(matches!(end, Some(Ok(Progress::Complete(_, AtEnd::GoesOn)))));
 }
 
 #[test]
 fn a_turn_that_the_cli_adds_by_itself_is_no_part_of_the_answer() {
     let frames = [start("a", 7), text("x"), delta(Some("new_reason"), 4), stop(), start("b", 100)];
     let (said, end) = read(&frames);
-    let Some(Ok(Progress::CompleteAndStop(end))) = end else { panic!("{end:?}") };
+    let Some(Ok(Progress::Complete(end, AtEnd::GoesOn))) = end else { panic!("{end:?}") };
     assert_eq!((said.as_str(), end.usage.input), (">x", 7));
     assert_eq!(end.reason, StopReason::Unknown("new_reason".to_owned()));
 }
@@ -123,7 +123,7 @@ fn a_message_that_broke_before_anything_was_read_is_repeated_and_both_are_counte
         result(&json!({})),
     ];
     let (said, end) = read(&frames);
-    let Some(Ok(Progress::Complete(end))) = end else { panic!("{end:?}") };
+    let Some(Ok(Progress::Complete(end, AtEnd::Rest))) = end else { panic!("{end:?}") };
     assert_eq!((said.as_str(), end.usage.input, end.usage.output), (">x", 15, 4));
 }
 
@@ -136,7 +136,7 @@ fn a_message_that_came_in_one_is_passed_on_and_a_streamed_one_is_not_repeated() 
     };
     let (said, end) = read(&[whole("a"), result(&json!({"stop_reason": "end_turn"}))]);
     assert_eq!(said, ">whole");
-    assert!(matches!(end, Some(Ok(Progress::Complete(end))) if end.usage.output == 4));
+    assert!(matches!(end, Some(Ok(Progress::Complete(end, AtEnd::Rest))) if end.usage.output == 4));
     let (said, _) = read(&[start("a", 1), text("piece"), whole("a")]);
     assert_eq!(said, ">piece");
 }

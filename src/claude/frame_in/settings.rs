@@ -76,6 +76,13 @@ fn environment(turn: &Turn) -> [(&'static str, Option<String>); 2] {
     if !stop.is_empty() {
         body.insert("stop_sequences".to_owned(), json!(stop));
     }
+    if let Some(format) = &parameters.format {
+        // The CLI adds the effort to it.
+        body.insert(
+            "output_config".to_owned(),
+            json!({"format": {"type": "json_schema", "schema": format.schema()}}),
+        );
+    }
     // The API takes a choice only with something to choose from.
     if !turn.tools.is_empty() {
         body.extend(tool_choice(parameters).map(|choice| ("tool_choice".to_owned(), choice)));

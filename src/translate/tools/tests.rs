@@ -87,6 +87,28 @@ fn choice_and_number_of_calls_arrive_and_the_tools_stay(
 }
 
 #[rstest]
+#[case(json!("required"), ToolChoice::Any, &["f0", "f1", "f2"])]
+#[case(json!({"type": "function", "function": {"name": "f1"}}), ToolChoice::Tool("f1".to_owned()), &["f0", "f1", "f2"])]
+#[case(allowed("auto", &["f2", "f0"]), ToolChoice::Auto, &["f0", "f2"])]
+#[case(allowed("required", &["f1"]), ToolChoice::Any, &["f1"])]
+fn a_demand_arrives_and_what_is_not_allowed_is_not_offered(
+    #[case] choice: Value,
+    #[case] expected: ToolChoice,
+    #[case] offered: &[&str],
+) {
+    let turn = translate(&json!({"tools": many(3), "tool_choice": choice})).unwrap().0.turn;
+    let names: Vec<_> = turn.tools.iter().map(|tool| tool.name.as_str()).collect();
+    assert_eq!((turn.parameters.tool_choice, names.as_slice()), (expected, offered));
+}
+
+#[test]
+fn the_older_form_demands_a_function_too() {
+    let request = json!({"functions": [{"name": "f"}], "function_call": {"name": "f"}});
+    let parameters = translate(&request).unwrap().0.turn.parameters;
+    assert_eq!(parameters.tool_choice, ToolChoice::Tool("f".to_owned()));
+}
+
+#[rstest]
 #[case(json!({"tool_choice": "none", "parallel_tool_calls": false}))]
 #[case(json!({"tool_choice": "auto", "tools": []}))]
 #[case(json!({"function_call": "none", "functions": []}))]
@@ -109,6 +131,12 @@ fn what_is_said_of_a_function_in_vain_is_reported(#[case] fields: Value, #[case]
 fn strictness_in_the_older_form_is_reported_once() {
     let functions = json!([{"name": "f", "strict": true}, {"name": "g", "strict": true}]);
     assert_eq!(translate(&json!({"functions": functions})).unwrap().1, ["functions[].strict"]);
+}
+
+fn allowed(mode: &str, names: &[&str]) -> Value {
+    let tool = |name: &&str| json!({"type": "function", "function": {"name": name}});
+    let tools: Vec<_> = names.iter().map(tool).collect();
+    json!({"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}})
 }
 
 fn many(count: usize) -> Value {
@@ -145,16 +173,23 @@ fn many(count: usize) -> Value {
 #[case(json!({"functions": [{"name": "f"}, {"name": "f"}]}), "functions[1].name", "invalid_value")]
 #[case(json!({"functions": [{"name": "f", "parameters": {"type": "string"}}]}), "functions[0].parameters.type", "invalid_value")]
 #[case(json!({"functions": [{"name": "f"}], "tools": many(1)}), "functions", "invalid_value")]
-#[case(json!({"tool_choice": "required"}), "tool_choice", "unsupported_parameter")]
-#[case(json!({"tool_choice": {"type": "function", "function": {"name": "f"}}}), "tool_choice", "unsupported_parameter")]
-#[case(json!({"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}}}), "tool_choice", "unsupported_parameter")]
+#[case(json!({"tool_choice": "required"}), "tool_choice", "invalid_value")]
+#[case(json!({"tool_choice": {"type": "function", "function": {"name": "f"}}}), "tool_choice", "invalid_value")]
+#[case(json!({"tools": many(1), "tool_choice": {"type": "function", "function": {"name": "f1"}}}), "tool_choice.function.name", "invalid_value")]
+#[case(json!({"tools": many(1), "tool_choice": {"type": "function"}}), "tool_choice.function", "missing_required_parameter")]
+#[case(json!({"tools": many(1), "tool_choice": allowed("auto", &[])}), "tool_choice.allowed_tools.tools", "invalid_value")]
+#[case(json!({"tools": many(1), "tool_choice": allowed("none", &["f0"])}), "tool_choice.allowed_tools.mode", "invalid_value")]
+#[case(json!({"tools": many(1), "tool_choice": allowed("auto", &["f0", "f1"])}), "tool_choice.allowed_tools.tools[1].function.name", "invalid_value")]
+#[case(json!({"tools": many(1), "tool_choice": {"type": "allowed_tools"}}), "tool_choice.allowed_tools", "missing_required_parameter")]
+#[case(json!({"tool_choice": allowed("required", &["f0"])}), "tool_choice", "invalid_value")]
+#[case(json!({"functions": [{"name": "f"}], "function_call": {"name": "g"}}), "function_call.name", "invalid_value")]
 #[case(json!({"tool_choice": {"type": "custom", "custom": {"name": "f"}}}), "tool_choice.type", "invalid_value")]
 #[case(json!({"tool_choice": {"function": {"name": "f"}}}), "tool_choice.type", "missing_required_parameter")]
 #[case(json!({"tool_choice": {"type": "function", "function": {"name": 5}}}), "tool_choice.function.name", "invalid_value")]
 #[case(json!({"tool_choice": "any"}), "tool_choice", "invalid_value")]
 #[case(json!({"tool_choice": ["auto"]}), "tool_choice", "invalid_value")]
 #[case(json!({"parallel_tool_calls": "no"}), "parallel_tool_calls", "invalid_value")]
-#[case(json!({"function_call": {"name": "f"}}), "function_call", "unsupported_parameter")]
+#[case(json!({"function_call": {"name": "f"}}), "function_call", "invalid_value")]
 #[case(json!({"function_call": {}}), "function_call.name", "missing_required_parameter")]
 #[case(json!({"function_call": "f"}), "function_call", "invalid_value")]
 fn what_is_no_tool_is_refused_by_name(#[case] extra: Value, #[case] param: &str, #[case] code: &str) {

@@ -183,6 +183,16 @@ fn structured_output_is_a_call_where_the_tool_is_offered_and_text_elsewhere() {
     assert_eq!(texts(&Message::new(&reply, &plain(), 1).body()), [r#"{"a":1}"#]);
 }
 
+#[rstest]
+#[case("[1]", json!({"value": [1]}))]
+#[case(r#"{"a":1}"#, json!({"value": {"a": 1}}))]
+#[case(r#"{"value":1}"#, json!({"value": 1}))]
+fn structured_output_that_takes_a_value_gets_it(#[case] answer: &str, #[case] expected: Value) {
+    let schema = json!({"type": "object", "properties": {"value": {}}, "required": ["value"]});
+    let offered = with("tools", json!([{"name": "StructuredOutput", "input_schema": schema}]));
+    assert_eq!(Message::new(&Reply::structured(answer), &offered, 1).body()["content"][0]["input"], expected);
+}
+
 #[test]
 fn echoes_say_what_was_asked() {
     let reply = Reply::echo()

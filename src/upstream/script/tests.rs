@@ -106,6 +106,56 @@ fn earlier_messages_have_no_say() {
     assert_eq!(apply(&asked, Reply::text("base")), Reply::text("base"));
 }
 
+/// A prompt, and what follows as (role, content).
+fn after(prompt: &str, turns: &[(&str, &str)]) -> Asked {
+    let turns = [("user", prompt)]
+        .into_iter()
+        .chain(turns.iter().copied())
+        .map(|(role, text)| json!({"role": role, "content": text}));
+    Asked::new(json!({"messages": turns.collect::<Vec<_>>()}))
+}
+
+#[rstest]
+#[case::at_first("[[reluctant 1]] [[tool now]]", &[], false)]
+#[case::after_one_answer("[[reluctant 1]] [[tool now]]", &[("assistant", "No."), ("user", "Do it.")], true)]
+#[case::after_one_of_two("[[reluctant 2]] [[tool now]]", &[("assistant", "No."), ("user", "Do it.")], false)]
+#[case::always("[[reluctant]] [[tool now]]", &[("assistant", "No."), ("user", "Do it."), ("assistant", "No."), ("user", "Do!")], false)]
+#[case::the_next_prompt("[[reluctant]]", &[("assistant", "No."), ("user", "[[tool now]]")], true)]
+fn a_reluctant_model_obeys_whoever_insists(
+    #[case] prompt: &str,
+    #[case] turns: &[(&str, &str)],
+    #[case] obeys: bool,
+) {
+    let expected = if obeys { Reply::tool("now", "") } else { Reply::text(RELUCTANT) };
+    assert_eq!(apply(&after(prompt, turns), Reply::text("base")), expected);
+}
+
+#[test]
+fn a_prompt_that_was_not_reluctant_is_over() {
+    let asked = after("[[words 2]]", &[("assistant", "w0 w1"), ("user", "and?")]);
+    assert_eq!(apply(&asked, Reply::text("base")), Reply::text("base"));
+}
+
+#[test]
+fn the_demo_answer_obeys_what_the_request_demands() {
+    let ask = |more: serde_json::Value| {
+        let mut body = json!({"messages": [{"role": "user", "content": "hi"}], "tools": [{"name": "t", "input_schema": {}}]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        demo(&Asked::new(body))
+    };
+    let format = json!({"format": {"type": "json_schema", "schema": {"type": "object", "properties": {"a": {"const": 1}}}}});
+    assert_eq!(ask(json!({"output_config": format})), Reply::text(r#"{"a":1}"#));
+    for choice in [json!({"type": "any"}), json!({"type": "tool", "name": "t"})] {
+        assert_eq!(ask(json!({"tool_choice": choice, "output_config": format})), Reply::tool("t", "{}"));
+    }
+    let Some(Part::Text(text)) = ask(json!({})).parts.pop() else { panic!("a call") };
+    assert!(text.contains("“hi”"), "a tool that may be called is not: {text}");
+    let scripted = Asked::new(
+        json!({"tool_choice": {"type": "any"}, "messages": [{"role": "user", "content": "[[words 1]]"}]}),
+    );
+    assert_eq!(apply(&scripted, demo(&scripted)), Reply::words(1), "what is scripted comes first");
+}
+
 #[test]
 fn a_tool_result_may_hold_the_script() {
     let block = json!({"type": "tool_result", "tool_use_id": "t", "content": "[[words 2]]"});
