@@ -308,3 +308,20 @@ async fn models_come_in_anthropic_s_form_to_its_clients() {
     let (status, missing) = get("/v1/models/some/unknown%20model").await;
     assert_eq!((status, &missing["error"]["type"]), (404, &json!("not_found_error")));
 }
+
+#[tokio::test]
+async fn the_form_of_the_answer_reaches_the_model_and_the_answer_keeps_to_it() {
+    let Some(app) = app().await else { return };
+    let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]});
+    let mut request = ask("[[json {\"n\":5}]]");
+    request["output_config"] = json!({"format": {"type": "json_schema", "schema": schema}});
+    let (status, message) = answer(&app, &request).await;
+    let said: Value =
+        serde_json::from_str(message["content"][0]["text"].as_str().expect("a text")).expect("JSON");
+    assert_eq!(
+        (status, &message["stop_reason"], said),
+        (200, &json!("end_turn"), json!({"n": 5})),
+        "{message}"
+    );
+    assert_eq!(last_asked(&app)["output_config"]["format"]["schema"], schema);
+}
