@@ -12,6 +12,9 @@ use crate::turn::{CallsPerAnswer, Effort, Parameter, ToolChoice, Turn};
 /// How long a refusal is remembered. Models learn, and names of models move on to newer ones.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The least budget of thinking that the API takes, in tokens.
+const LEAST_BUDGET: u32 = 1_024;
+
 /// How many are remembered at most; the oldest is forgotten first.
 const MOST: usize = 512;
 
@@ -22,6 +25,9 @@ pub enum Refused {
     Parameter(Parameter),
     /// Both at once; the turn is asked without `top_p`.
     TopPBesideTemperature,
+    /// Thinking in an answer of few tokens: models with a budget of thinking have one of 1,024 at least, which the CLI sends
+    /// with any `max_tokens` (2.1.329). The turn is asked without thinking.
+    ThinkingInFewTokens,
     /// Stop sequences; they are looked for here.
     StopSequences,
     /// A forced choice of tools; words ask for the call.
@@ -77,6 +83,11 @@ impl Refusals {
     }
 }
 
+/// Whether the answer has no room for the least budget of thinking.
+pub(super) fn has_few_tokens(turn: &Turn) -> bool {
+    turn.parameters.max_tokens.is_some_and(|tokens| tokens <= LEAST_BUDGET)
+}
+
 fn thinks(turn: &Turn) -> bool {
     turn.parameters.effort != Some(Effort::Off)
 }
@@ -130,6 +141,9 @@ impl RefusedOfTurn {
         let is_forced = matches!(parameters.tool_choice, ToolChoice::Any | ToolChoice::Tool(_));
         if is_forced && (names("tool_choice") || names("forces tool use")) {
             return Some(Refused::ForcedChoice);
+        }
+        if has_few_tokens(asked) && thinks(asked) && names("budget_tokens") {
+            return Some(Refused::ThinkingInFewTokens);
         }
         let (temperature, top_p) = (parameters.temperature.is_some(), parameters.top_p.is_some());
         if temperature && top_p && names("temperature") && names("top_p") {
@@ -230,6 +244,7 @@ mod tests {
     #[case("output_config.format: Extra inputs are not permitted", Some(Refused::Format))]
     #[case("'claude-3-haiku' does not support structured outputs.", Some(Refused::Format))]
     #[case("output_config: Extra inputs are not permitted", Some(Refused::Format))]
+    #[case("`max_tokens` must be greater than `thinking.budget_tokens`.", Some(Refused::ThinkingInFewTokens))]
     #[case("messages.0.content.0.text: the temperatures are high", None)]
     #[case("tools.0.custom.input_schema: JSON schema is invalid", None)]
     #[case("max_tokens: 5 > 4, which is the maximum allowed number of output tokens", None)]

@@ -4,6 +4,7 @@
 //! | asked for | first way | where that is refused |
 //! |---|---|---|
 //! | temperature and its like | as it is | without, and the client is told |
+//! | an answer of few tokens | as it is | without thinking, which has no room in it |
 //! | stop strings | stop sequences; those of white space are looked for here | looked for here |
 //! | a forced call | the API's `tool_choice` | words behind the question, and one correction |
 //! | JSON of a schema | the API's `output_config.format` | a tool whose arguments are the answer, its call forced |
@@ -11,10 +12,10 @@
 use std::borrow::Cow;
 
 use super::answer::Usage;
-use super::refusals::{Refused, RefusedOfTurn};
+use super::refusals::{Refused, RefusedOfTurn, has_few_tokens};
 use super::shaping::{CallDemand, JsonForm, Shaping};
 use crate::turn::{
-    AssistantBlock, CallsPerAnswer, Message, Parameter, Tool, ToolChoice, Turn, UserBlock, is_blank,
+    AssistantBlock, CallsPerAnswer, Effort, Message, Parameter, Tool, ToolChoice, Turn, UserBlock, is_blank,
 };
 
 /// The name of the tool whose arguments are the answer, unless the client has one of that name.
@@ -59,6 +60,7 @@ pub fn render<'a>(turn: &'a Turn, refused: &RefusedOfTurn, miss: Option<&Miss>) 
 
 /// Leaves out the parameters that the model refuses.
 fn leave_out(rendition: &mut Rendition<'_>, refused: &RefusedOfTurn) {
+    let does_not_think = refused.has(Refused::ThinkingInFewTokens) && has_few_tokens(&rendition.turn);
     let parameters = &rendition.turn.parameters;
     let beside = refused.has(Refused::TopPBesideTemperature) && parameters.temperature.is_some();
     let is_refused = |parameter| refused.has(Refused::Parameter(parameter));
@@ -66,14 +68,15 @@ fn leave_out(rendition: &mut Rendition<'_>, refused: &RefusedOfTurn) {
         (parameters.temperature.is_some(), Parameter::Temperature, false),
         (parameters.top_p.is_some(), Parameter::TopP, beside),
         (parameters.top_k.is_some(), Parameter::TopK, false),
-        (parameters.effort.is_some(), Parameter::Effort, false),
+        (parameters.effort.is_some_and(|effort| effort != Effort::Off), Parameter::Effort, does_not_think),
+        (parameters.effort == Some(Effort::Off), Parameter::Effort, false),
         (parameters.calls == CallsPerAnswer::One, Parameter::Calls, false),
     ]
     .into_iter()
     .filter(|(is_given, parameter, beside)| *is_given && (*beside || is_refused(*parameter)))
     .map(|(_, parameter, _)| parameter)
     .collect();
-    if left_out.is_empty() {
+    if left_out.is_empty() && !does_not_think {
         return;
     }
     let parameters = &mut rendition.turn.to_mut().parameters;
@@ -85,6 +88,9 @@ fn leave_out(rendition: &mut Rendition<'_>, refused: &RefusedOfTurn) {
             Parameter::Effort => parameters.effort = None,
             Parameter::Calls => parameters.calls = CallsPerAnswer::Any,
         }
+    }
+    if does_not_think {
+        parameters.effort = Some(Effort::Off);
     }
     rendition.shaping.unheeded = left_out;
 }
@@ -188,3 +194,6 @@ fn demand_in_words(turn: &mut Turn, words: &str, miss: Option<&Miss>) {
     turn.history.push(Message::User(question));
     turn.history.push(Message::Assistant(vec![AssistantBlock::Text(miss.said.clone())]));
 }
+
+#[cfg(test)]
+mod tests;
