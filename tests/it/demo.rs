@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::app::Streamed;
+use crate::support::messages;
 use crate::support::python::{python, run_script};
 use crate::support::server::Server;
 
@@ -193,4 +194,18 @@ async fn the_openai_package_chats_with_it() {
         run_script(&python, "chat.py", &[&url], &[], Duration::from_secs(60))
     });
     assert_eq!(said.await.expect("the script succeeds").matches(" ok\n").count(), 7);
+}
+
+#[tokio::test]
+async fn anthropic_s_api_is_there_too() {
+    let server = demo(&[]).await;
+    let post = async |path: &str| {
+        let request = reqwest::Client::new().post(format!("{}{path}", server.url));
+        let response = request.json(&messages::ask("[[words 3]]")).send().await.expect("an answer");
+        response.json::<Value>().await.expect("JSON")
+    };
+    let message = post("/v1/messages").await;
+    assert_eq!(message["content"], json!([{"type": "text", "text": "w0 w1 w2"}]), "{message}");
+    let counted = post("/v1/messages/count_tokens").await;
+    assert!(counted["input_tokens"].as_u64().is_some_and(|tokens| tokens > 0), "{counted}");
 }
