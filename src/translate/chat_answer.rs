@@ -29,8 +29,8 @@ pub enum CallForm {
 #[derive(Debug)]
 pub struct ChunkWriter {
     head: AnswerHead,
-    /// Whether a model was named: the first that begins stands for all.
-    has_model: bool,
+    /// Whether one of the answers has begun. Its model stands for all.
+    has_begun: bool,
     include_usage: bool,
     form: CallForm,
     choices: Vec<ChoiceState>,
@@ -68,7 +68,7 @@ impl ChunkWriter {
             system_fingerprint: fingerprint,
         };
         let (choices, usage) = (vec![ChoiceState::default()], Usage::default());
-        Self { head, has_model: false, include_usage, form, choices, open: 1, usage }
+        Self { head, has_begun: false, include_usage, form, choices, open: 1, usage }
     }
 
     /// The same for so many answers.
@@ -79,20 +79,12 @@ impl ChunkWriter {
         self
     }
 
-    /// The chunks of an event of one of the answers: one for a piece of it, up to three at its end. The usage is told once,
-    /// when the last has ended.
+    /// The chunks of an event of one of the answers: one for a piece of it, up to three at its end. When the first begins,
+    /// there is one for each; the usage is told once, when the last has ended.
     #[must_use]
     pub fn on(&mut self, of: usize, event: AnswerEvent) -> Vec<ChatChunk> {
         match event {
-            AnswerEvent::Started { model, .. } => {
-                if !self.has_model {
-                    self.head.model = model.into();
-                    self.has_model = true;
-                }
-                let delta =
-                    Delta { role: Some(Role::Assistant), content: Some(String::new()), ..Delta::default() };
-                vec![self.chunk(of, delta, None)]
-            }
+            AnswerEvent::Started { model, .. } => self.begin(model),
             AnswerEvent::Text(text) => {
                 vec![self.chunk(of, Delta { content: Some(text), ..Delta::default() }, None)]
             }
@@ -133,6 +125,18 @@ impl ChunkWriter {
         if let Some(choice) = self.choices.get_mut(of) {
             choice.pieces = form;
         }
+    }
+
+    /// The first chunks of all answers, as soon as one of them begins: openai-python counts answers in the order in which it
+    /// first reads of them, whatever their indexes say, and fails where the first is not 0.
+    fn begin(&mut self, model: String) -> Vec<ChatChunk> {
+        if std::mem::replace(&mut self.has_begun, true) {
+            return Vec::new();
+        }
+        self.head.model = model.into();
+        let delta =
+            || Delta { role: Some(Role::Assistant), content: Some(String::new()), ..Delta::default() };
+        (0..self.choices.len()).map(|of| self.chunk(of, delta(), None)).collect()
     }
 
     /// Id, type and name are told here and never again: openai-python joins repeated ones.

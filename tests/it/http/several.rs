@@ -39,6 +39,8 @@ async fn each_answer_streams_under_its_index_and_the_usage_of_all_comes_once() {
         assert_eq!(of(&answer, index, "/delta/content"), ["00000000xx", "00000001xx", "00000002xx"]);
         assert_eq!(of(&answer, index, "/finish_reason"), ["stop"]);
     }
+    let first: Vec<&Value> = answer.data[..3].iter().map(|chunk| &chunk["choices"][0]["index"]).collect();
+    assert_eq!(first, [0, 1, 2], "openai-python counts them in the order in which it first reads of them");
     let usages: Vec<&Value> = answer.data.iter().filter(|chunk| !chunk["usage"].is_null()).collect();
     assert_eq!(usages, [answer.data.last().expect("a chunk")]);
     assert_eq!((&usages[0]["choices"], &usages[0]["usage"]["prompt_tokens"]), (&json!([]), &json!(180)));
