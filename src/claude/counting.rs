@@ -96,8 +96,8 @@ impl Inner {
         let profile = ProfileKey::of(tenant, self.supply.credential_name(), turn);
         let taken = timeout_at(deadline, self.warm.take(profile, turn, self.patience)).await.map_err(late)?;
         let Warm { mut session, prepared, starting, .. } = taken?;
-        let begin = Conversation::begin_unasked(&mut session, &prepared, turn, &self.catalog);
-        let begun = timeout_at(deadline, begin).await.map_err(late).flatten();
+        let lay_down = Conversation::begin_unasked(&mut session, &prepared, turn, &self.catalog);
+        let begun = timeout_at(deadline, lay_down).await.map_err(late).flatten();
         drop(starting);
         let counted = match begun {
             Ok(()) => timeout_at(deadline, counted(&mut session, !turn.tools.is_empty()))

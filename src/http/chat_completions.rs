@@ -13,10 +13,10 @@ use crate::claude::answer::AnswerEvent;
 use crate::openai::chat_answer::ChatCompletion;
 use crate::openai::chat_request::ChatRequest;
 use crate::openai::error::ApiError;
-use crate::openai::parse::Parsed;
 use crate::tenant::Tenant;
 use crate::translate::chat_answer::{ChunkFold, ChunkWriter};
 use crate::translate::chat_request;
+use crate::wire::parse::Parsed;
 
 /// The route.
 pub fn router() -> Router<App> {

@@ -9,5 +9,3 @@ pub mod completion_answer;
 pub mod completion_request;
 pub mod error;
 pub mod model;
-pub mod parse;
-pub mod text_or;
