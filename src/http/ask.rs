@@ -22,6 +22,9 @@ use crate::turn::{MediaSource, Parameter, Turn};
 /// Names the parameters of a request that were accepted but not honoured as they were.
 const IGNORED: HeaderName = HeaderName::from_static("x-couplet-ignored");
 
+/// What a field of a chat completion request is called in the request that was sent, where that is something else.
+pub type SentAs = fn(&str) -> Option<String>;
+
 /// What an endpoint made of a request.
 #[derive(Debug)]
 pub struct Question {
@@ -35,8 +38,8 @@ pub struct Question {
     pub ignored: Vec<String>,
     /// What the endpoint calls a parameter.
     pub name_of: fn(Parameter) -> &'static str,
-    /// What it calls the field that holds the conversation.
-    pub asked_in: &'static str,
+    /// What it calls a field of a chat completion request.
+    pub sent_as: SentAs,
 }
 
 /// A question that was asked.
@@ -45,7 +48,7 @@ pub struct Asked {
     answers: Answers,
     ignored: Vec<String>,
     name_of: fn(Parameter) -> &'static str,
-    asked_in: &'static str,
+    sent_as: SentAs,
     log: RequestLog,
 }
 
@@ -66,13 +69,13 @@ pub trait WholeForm {
 /// # Errors
 /// When the model is not known, images and files cannot be had, or there are more answers than this server gives at once.
 pub async fn ask(app: &App, tenant: Tenant, log: RequestLog, question: Question) -> Result<Asked, ApiError> {
-    let Question { turns, n, stream, mut ignored, name_of, asked_in } = question;
+    let Question { turns, n, stream, mut ignored, name_of, sent_as } = question;
     let first = turns.first().map(|turn| turn.model.clone());
     log.asked(first.as_deref().unwrap_or_default(), stream);
     expect_room(turns.len(), n, app.claude.places())?;
     let mut prepared = Vec::with_capacity(turns.len());
     for turn in turns {
-        prepared.push(ready(app, &log, turn, asked_in, &mut ignored).await?);
+        prepared.push(ready(app, &log, turn, sent_as, &mut ignored).await?);
     }
     let asked = prepared.into_iter().flat_map(|turn| std::iter::repeat_n(turn, n));
     let answers: Vec<Answer> = asked.map(|turn| app.claude.answer(tenant, turn)).collect();
@@ -80,7 +83,7 @@ pub async fn ask(app: &App, tenant: Tenant, log: RequestLog, question: Question)
     if let Some(answer) = answers.first() {
         log.answered_by(answer.origin());
     }
-    Ok(Asked { answers: Answers::new(answers), ignored, name_of, asked_in, log })
+    Ok(Asked { answers: Answers::new(answers), ignored, name_of, sent_as, log })
 }
 
 /// Refuses more answers than could be given side by side.
@@ -106,13 +109,13 @@ pub async fn count<B: Serialize>(
     question: Question,
     body: impl FnOnce(u64) -> B,
 ) -> Result<Response, ApiError> {
-    let Question { turns, mut ignored, asked_in, .. } = question;
+    let Question { turns, mut ignored, sent_as, .. } = question;
     let mut tokens: u64 = 0;
     for turn in turns {
         log.asked(&turn.model, false);
-        let turn = ready(app, log, turn, asked_in, &mut ignored).await?;
+        let turn = ready(app, log, turn, sent_as, &mut ignored).await?;
         let counted = app.claude.count_tokens(tenant, turn).await;
-        let failed = |failure| reply::failed_turn(&failure, log, asked_in);
+        let failed = |failure| reply::failed_turn(&failure, log, sent_as);
         tokens = tokens.saturating_add(counted.map_err(failed)?);
     }
     Ok(name_ignored(Json(body(tokens)).into_response(), &ignored))
@@ -123,15 +126,15 @@ async fn ready(
     app: &App,
     log: &RequestLog,
     mut turn: Turn<MediaSource>,
-    asked_in: &'static str,
+    sent_as: SentAs,
     ignored: &mut Vec<String>,
 ) -> Result<Turn, ApiError> {
     models::resolve(app, &mut turn).await?;
     for field in app.claude.cuts(&turn).await {
-        name(field, ignored);
+        name(&sent_as(field).unwrap_or_else(|| field.to_owned()), ignored);
     }
     log.resolved(&turn.model, ignored);
-    let refused = |failure| media_failure::api_error(&failure).about("messages", asked_in);
+    let refused = |failure| media_failure::api_error(&failure).in_words_of(sent_as);
     app.media.prepare(turn).await.map_err(refused)
 }
 
@@ -141,9 +144,9 @@ impl Asked {
     /// # Errors
     /// When a turn fails before the headers are sent.
     pub async fn stream(self, form: impl sse::StreamForm) -> Result<Response, ApiError> {
-        let Self { answers, mut ignored, name_of, asked_in, log } = self;
+        let Self { answers, mut ignored, name_of, sent_as, log } = self;
         let note = |event: &AnswerEvent| note_unheeded(event, name_of, &mut ignored, &log);
-        let response = sse::respond(answers, form, log.clone(), asked_in, note).await?;
+        let response = sse::respond(answers, form, log.clone(), sent_as, note).await?;
         Ok(name_ignored(response, &ignored))
     }
 
@@ -152,9 +155,9 @@ impl Asked {
     /// # Errors
     /// When a turn fails.
     pub async fn whole(self, mut form: impl WholeForm) -> Result<Response, ApiError> {
-        let Self { mut answers, mut ignored, name_of, asked_in, log } = self;
+        let Self { mut answers, mut ignored, name_of, sent_as, log } = self;
         while !answers.are_complete() {
-            let failed = |error| reply::failed_turn(&error, &log, asked_in);
+            let failed = |error| reply::failed_turn(&error, &log, sent_as);
             let (of, event) = answers.next().await.map_err(failed)?;
             log.event(&event);
             note_unheeded(&event, name_of, &mut ignored, &log);

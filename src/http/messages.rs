@@ -66,7 +66,7 @@ fn question(translated: Translated, stream: bool, mut ignored: Vec<String>) -> Q
         stream,
         ignored,
         name_of: messages_request::name_of,
-        asked_in: "messages",
+        sent_as: |_| None,
     }
 }
 
