@@ -96,10 +96,10 @@ impl Inner {
         let profile = ProfileKey::of(tenant, self.supply.credential_name(), turn);
         let taken = timeout_at(deadline, self.warm.take(profile, turn, self.patience)).await.map_err(late)?;
         let Warm { mut session, prepared, starting, .. } = taken?;
-        let lay_down = Conversation::begin_unasked(&mut session, &prepared, turn, &self.catalog);
-        let begun = timeout_at(deadline, lay_down).await.map_err(late).flatten();
+        let begin = Conversation::begin_unasked(&mut session, &prepared, turn, &self.catalog);
+        let laid_down = timeout_at(deadline, begin).await.map_err(late).flatten();
         drop(starting);
-        let counted = match begun {
+        let counted = match laid_down {
             Ok(()) => timeout_at(deadline, counted(&mut session, !turn.tools.is_empty()))
                 .await
                 .map_err(late)

@@ -26,6 +26,17 @@ pub struct Translated {
     pub adjusted: Vec<&'static str>,
 }
 
+/// What a field of a chat completion request is called here, where that is something else.
+#[must_use]
+pub fn sent_as(field: &str) -> Option<String> {
+    let sent = match field {
+        "response_format" => "output_config.format",
+        "tools[].function.description" => "tools[].description",
+        _ => return None,
+    };
+    Some(sent.to_owned())
+}
+
 /// What a parameter is called here.
 #[must_use]
 pub fn name_of(parameter: Parameter) -> &'static str {
