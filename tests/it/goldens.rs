@@ -19,7 +19,6 @@ use couplet::translate::chat_answer::{CallForm, ChunkFold, ChunkWriter};
 use couplet::translate::chat_body::{self, ChatBody};
 use couplet::translate::{failure, media_failure};
 use couplet::turn::{Parameters, Tool};
-use couplet::wire::parse::parse;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio_util::io::StreamReader;
