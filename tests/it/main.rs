@@ -29,6 +29,7 @@ mod login;
 mod node;
 #[cfg(test)]
 mod opencode;
+#[cfg(test)]
 mod parameters;
 #[cfg(test)]
 mod python;
