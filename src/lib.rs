@@ -18,6 +18,7 @@ pub mod tenant;
 pub mod translate;
 pub mod turn;
 pub mod upstream;
+pub mod wire;
 
 use std::future::Future;
 use std::io;

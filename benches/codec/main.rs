@@ -11,10 +11,10 @@ use couplet::claude::conversation_key::ConversationKey;
 use couplet::claude::frame_out;
 use couplet::media::{Intake, MediaSettings};
 use couplet::openai::chat_request::ChatRequest;
-use couplet::openai::parse::parse;
 use couplet::tenant::Tenant;
 use couplet::translate::chat_request;
 use couplet::turn::Turn;
+use couplet::wire::parse::parse;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::{Value, json};
 

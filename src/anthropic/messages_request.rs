@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::openai::text_or::TextOrList;
+use crate::wire::text_or::TextOrList;
 
 /// A request, as far as Couplet reads it.
 #[derive(Debug, Deserialize)]

@@ -8,12 +8,11 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::REQUEST_ID;
 use crate::openai::error::ApiError;
 use crate::translate::anthropic_error;
 
 /// The id of a request, as clients of Anthropic's API look for it.
-const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
 /// What every client of Anthropic's API sends.
 const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
@@ -30,12 +29,12 @@ pub async fn of_errors(request: Request, next: Next) -> Response {
         return next.run(request).await;
     }
     // The request's own, or made by the layer that writes the log.
-    let id = request.headers().get(REQUEST_ID).cloned();
+    let id = request.headers().get(super::REQUEST_ID).cloned();
     let mut response = next.run(request).await;
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
         response = in_its_form(&error, response, id.as_ref());
     }
-    response.headers_mut().extend(id.map(|id| (ANTHROPIC_REQUEST_ID, id)));
+    response.headers_mut().extend(id.map(|id| (REQUEST_ID, id)));
     response
 }
 

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
 use crate::openai::error::ApiError;
-use crate::openai::parse::{Parsed, parse};
+use crate::wire::parse::{Parsed, parse};
 
 /// The largest body, in bytes. Anthropic's API takes 32 MB.
 const MAX_BODY: usize = 32 * 1024 * 1024;

@@ -13,11 +13,11 @@ use crate::claude::answer::AnswerEvent;
 use crate::openai::completion_answer::TextCompletion;
 use crate::openai::completion_request::CompletionRequest;
 use crate::openai::error::ApiError;
-use crate::openai::parse::Parsed;
 use crate::tenant::Tenant;
 use crate::translate::completion_answer::{CompletionFold, CompletionWriter};
 use crate::translate::{chat_request, completion_request};
 use crate::turn::Effort;
+use crate::wire::parse::Parsed;
 
 /// The route.
 pub fn router() -> Router<App> {

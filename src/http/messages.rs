@@ -14,11 +14,11 @@ use crate::anthropic::answer::{Message, TokenCount};
 use crate::anthropic::messages_request::MessagesRequest;
 use crate::claude::answer::AnswerEvent;
 use crate::openai::error::ApiError;
-use crate::openai::parse::Parsed;
 use crate::tenant::Tenant;
 use crate::translate::anthropic_error;
 use crate::translate::messages_answer::{MessageFold, MessageWriter};
 use crate::translate::messages_request::{self, Translated};
+use crate::wire::parse::Parsed;
 
 /// Shows that a stream lives, as Anthropic's API does.
 const PING: &[u8] = b"event: ping\ndata: {\"type\":\"ping\"}\n\n";

@@ -7,7 +7,7 @@ use async_openai::types::chat::{ReasoningEffort, Role};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::text_or::{TextOrList, TextOrObject};
+use crate::wire::text_or::{TextOrList, TextOrObject};
 
 /// A chat completion request, as far as Couplet reads it.
 #[derive(Debug, Deserialize)]

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::chat_request::StreamOptions;
-use super::text_or::TextOrList;
+use crate::wire::text_or::TextOrList;
 
 /// A text completion request, as far as Couplet reads it.
 #[derive(Debug, Deserialize)]

@@ -9,6 +9,4 @@ pub mod completion_answer;
 pub mod completion_request;
 pub mod error;
 pub mod model;
-pub mod parse;
 pub mod responses_request;
-pub mod text_or;

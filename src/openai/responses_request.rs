@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::chat_request::StreamOptions;
-use super::text_or::{TextOrList, TextOrObject};
+use crate::wire::text_or::{TextOrList, TextOrObject};
 
 /// A request, as far as Couplet reads it.
 #[derive(Debug, Deserialize)]

@@ -12,6 +12,8 @@ use crate::turn::{AssistantBlock, MediaSource, ResultBlock, UserBlock};
 /// Reads calls and results, in their order.
 pub(super) struct Calls {
     ids: Ids,
+    /// The longest name of a tool, in characters.
+    max_name: usize,
     /// The calls that wait for their results, in the order in which they were made.
     open: Vec<OpenCall>,
     /// Where in `open` those are that have none yet.
@@ -34,9 +36,9 @@ pub(super) enum Reference {
 }
 
 impl Calls {
-    /// For a conversation with calls of these ids.
-    pub(super) fn of<'a>(ids: impl IntoIterator<Item = &'a str>) -> Self {
-        Self { ids: Ids::of(ids), open: Vec::new(), unanswered: HashMap::new() }
+    /// For a conversation with calls of these ids, of tools with names of at most so many characters.
+    pub(super) fn of<'a>(ids: impl IntoIterator<Item = &'a str>, max_name: usize) -> Self {
+        Self { ids: Ids::of(ids), max_name, open: Vec::new(), unanswered: HashMap::new() }
     }
 
     /// A call, the fields of whose id and name are `fields`.
@@ -48,7 +50,7 @@ impl Calls {
         input: Map<String, Value>,
     ) -> Result<AssistantBlock, ApiError> {
         let (id_field, name_field) = fields;
-        expect_name(name_field, &name)?;
+        expect_name(name_field, &name, self.max_name)?;
         let kept = self.ids.keep(&id);
         let reference = Reference::Id(id);
         if self.unanswered.contains_key(&reference) {
@@ -65,7 +67,7 @@ impl Calls {
         name: String,
         input: Map<String, Value>,
     ) -> Result<AssistantBlock, ApiError> {
-        expect_name(name_field, &name)?;
+        expect_name(name_field, &name, self.max_name)?;
         let id = self.ids.make();
         Ok(self.note(Reference::Name(name.clone()), id, name, input))
     }

@@ -4,9 +4,9 @@ use super::chat_request::{self, Translated};
 use super::responses_request;
 use crate::openai::chat_request::{ChatRequest, StreamOptions};
 use crate::openai::error::ApiError;
-use crate::openai::parse::{self, Parsed};
 use crate::openai::responses_request::ResponsesRequest;
 use crate::turn::Parameter;
+use crate::wire::parse::{self, Parsed};
 
 /// A body, read and translated.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use super::turns::Conversation;
 use crate::answer_schema::{AnswerSchema, InvalidSchema};
 use crate::openai::chat_request::{ChatRequest, ResponseFormat};
 use crate::openai::error::ApiError;
-use crate::openai::text_or::TextOrList;
 use crate::turn::{Effort, MediaSource, Parameter, Parameters, Turn};
+use crate::wire::text_or::TextOrList;
 
 /// OpenAI's limit on `stop`.
 const MAX_STOP: usize = 4;
@@ -193,7 +193,7 @@ fn format(format: Option<ResponseFormat>) -> Result<Option<AnswerSchema>, ApiErr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::openai::parse::parse;
+    use crate::wire::parse::parse;
     use rstest::rstest;
     use serde_json::{Value, json};
 

@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::chat_request;
 use crate::openai::completion_request::CompletionRequest;
 use crate::openai::error::ApiError;
-use crate::openai::text_or::TextOrList;
 use crate::turn::{MediaSource, Parameters, Turn, UserBlock, is_blank};
+use crate::wire::text_or::TextOrList;
 
 /// Asks for what follows a text. Always the same, so that processes can wait for it and Anthropic's cache knows it.
 const CONTINUE: &str = "\
@@ -134,7 +134,7 @@ fn prompts(prompt: TextOrList<Value>, has_suffix: bool) -> Result<Vec<String>, A
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::openai::parse::parse;
+    use crate::wire::parse::parse;
     use rstest::rstest;
     use serde_json::json;
 

@@ -4,6 +4,7 @@ use async_openai::types::chat::Role;
 
 use super::calls::Calls;
 use super::content::{self, Part};
+use super::tools::MAX_NAME;
 use super::turns::{self, Conversation, Turns};
 use crate::openai::chat_request::ChatMessage;
 use crate::openai::error::ApiError;
@@ -28,7 +29,7 @@ pub(super) fn conversation(
     let mut system = Vec::new();
     let mut turns = Turns::default();
     let calls = messages.iter().flat_map(|message| message.tool_calls.iter().flatten());
-    let mut calls = Calls::of(calls.map(|call| call.id.as_str()));
+    let mut calls = Calls::of(calls.map(|call| call.id.as_str()), MAX_NAME);
     if messages.iter().any(|message| message.name.is_some() && message.role != Role::Function) {
         adjusted.push(NAME);
     }

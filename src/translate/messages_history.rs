@@ -2,11 +2,12 @@
 
 use super::calls::{Calls, Reference};
 use super::content::{self, MAX_FILE_NAME, Part};
+use super::tools::MAX_NAME_OF_MESSAGES;
 use super::turns::{self, Conversation, Turns};
 use crate::anthropic::messages_request::{Content, ContentBlock, InputMessage, Source, SystemBlock};
 use crate::openai::error::ApiError;
-use crate::openai::text_or::TextOrList;
 use crate::turn::{AssistantBlock, Declared, MediaData, MediaSource, UserBlock, is_blank};
+use crate::wire::text_or::TextOrList;
 
 /// Sorts the messages into history and question; see [`super::history::conversation`] for what happens to blanks, results
 /// and messages of one role that follow each other. Thinking of the model is left out: the CLI drops it.
@@ -16,7 +17,7 @@ pub(super) fn conversation(
 ) -> Result<Conversation, ApiError> {
     let last = turns::last_of(&messages)?;
     let mut turns = Turns::default();
-    let mut calls = Calls::of(call_ids(&messages));
+    let mut calls = Calls::of(call_ids(&messages), MAX_NAME_OF_MESSAGES);
     for (index, message) in messages.into_iter().enumerate() {
         let field = format!("messages[{index}]");
         match message.role.as_str() {

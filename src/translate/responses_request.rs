@@ -14,8 +14,8 @@ use crate::openai::error::ApiError;
 use crate::openai::responses_request::{
     FlatTool, FlatToolChoice, InputItem, InputPart, ResponsesRequest, TextFormat,
 };
-use crate::openai::text_or::{TextOrList, TextOrObject};
 use crate::turn::{MediaSource, Parameter};
+use crate::wire::text_or::{TextOrList, TextOrObject};
 
 /// What a parameter is called here.
 #[must_use]

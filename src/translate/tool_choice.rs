@@ -2,8 +2,8 @@
 
 use crate::openai::chat_request::{AllowedTools, ChatRequest, ChosenFunction, ChosenTool};
 use crate::openai::error::ApiError;
-use crate::openai::text_or::TextOrObject;
 use crate::turn::{Tool, ToolChoice};
+use crate::wire::text_or::TextOrObject;
 
 /// What a request says of which tools must, may or may not be called.
 #[derive(Debug)]

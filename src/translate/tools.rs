@@ -14,7 +14,10 @@ use crate::turn::{CallsPerAnswer, Tool, ToolChoice};
 const MAX_TOOLS: usize = 128;
 
 /// OpenAI's limit on the name of a function, in characters.
-const MAX_NAME: usize = 64;
+pub(super) const MAX_NAME: usize = 64;
+
+/// Anthropic's. The CLI takes it too (measured on 2.1.329).
+pub(super) const MAX_NAME_OF_MESSAGES: usize = 128;
 
 /// The CLI leaves a tool of this name out of what it sends to the model, on every release from 2.1.197 to 2.1.329.
 const NOT_OFFERED_BY_THE_CLI: &str = "ToolSearch";
@@ -61,6 +64,8 @@ pub(super) struct FieldNames {
     list: &'static str,
     /// The largest number of functions.
     max: usize,
+    /// The longest name of a function.
+    max_name: usize,
     /// Of a function, after its index.
     function: &'static str,
     /// Of the schema of its arguments.
@@ -72,6 +77,7 @@ pub(super) struct FieldNames {
 const OF_TOOLS: FieldNames = FieldNames {
     list: "tools",
     max: MAX_TOOLS,
+    max_name: MAX_NAME,
     function: ".function",
     schema: "parameters",
     strict: "tools[].function.strict",
@@ -79,6 +85,7 @@ const OF_TOOLS: FieldNames = FieldNames {
 const OF_FUNCTIONS: FieldNames = FieldNames {
     list: "functions",
     max: MAX_TOOLS,
+    max_name: MAX_NAME,
     function: "",
     schema: "parameters",
     strict: "functions[].strict",
@@ -87,6 +94,7 @@ const OF_FUNCTIONS: FieldNames = FieldNames {
 pub(super) const OF_MESSAGES: FieldNames = FieldNames {
     list: "tools",
     max: usize::MAX,
+    max_name: MAX_NAME_OF_MESSAGES,
     function: "",
     schema: "input_schema",
     strict: "tools[].strict",
@@ -123,7 +131,7 @@ pub(super) fn offered(
     let mut offered = Vec::with_capacity(functions.len());
     for (index, function) in functions.into_iter().enumerate() {
         let field = format!("{list}[{index}]{}", fields.function);
-        let tool = tool(&field, fields.schema, function)?;
+        let tool = tool(&field, fields, function)?;
         if !names.insert(tool.name.clone()) {
             let message = "Each function must have a name of its own.";
             return Err(
@@ -135,16 +143,16 @@ pub(super) fn offered(
     Ok(offered)
 }
 
-fn tool(field: &str, schema: &str, function: FunctionDefinition) -> Result<Tool, ApiError> {
+fn tool(field: &str, fields: &FieldNames, function: FunctionDefinition) -> Result<Tool, ApiError> {
     let name_field = format!("{field}.name");
-    expect_name(&name_field, &function.name)?;
+    expect_name(&name_field, &function.name, fields.max_name)?;
     if function.name == NOT_OFFERED_BY_THE_CLI {
         let message = format!(
             "The Claude Code CLI keeps the name '{NOT_OFFERED_BY_THE_CLI}' to itself: choose another one."
         );
         return Err(ApiError::invalid_request(name_field, message).with_code("invalid_value"));
     }
-    let schema = self::schema(&format!("{field}.{schema}"), function.parameters)?;
+    let schema = schema(&format!("{field}.{}", fields.schema), function.parameters)?;
     Ok(Tool { name: function.name, description: function.description.unwrap_or_default(), schema })
 }
 
@@ -199,12 +207,12 @@ fn expect_form(field: &str, schema: &Map<String, Value>) -> Result<(), ApiError>
 }
 
 /// Refuses what OpenAI and Anthropic do not take for the name of a function.
-pub(super) fn expect_name(field: &str, name: &str) -> Result<(), ApiError> {
+pub(super) fn expect_name(field: &str, name: &str, max: usize) -> Result<(), ApiError> {
     let fits = |c: u8| c.is_ascii_alphanumeric() || c == b'_' || c == b'-';
-    if (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(fits) {
+    if (1..=max).contains(&name.len()) && name.bytes().all(fits) {
         return Ok(());
     }
-    let message = format!("A function's name must be 1 to {MAX_NAME} letters, digits, '_' and '-'.");
+    let message = format!("A function's name must be 1 to {max} letters, digits, '_' and '-'.");
     Err(ApiError::invalid_request(field, message).with_code("invalid_value"))
 }
 

@@ -5,6 +5,7 @@
 
 mod chat;
 mod completions;
+mod messages;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -72,7 +73,7 @@ fn fields<'de, T: Deserialize<'de>>() -> BTreeSet<String> {
 }
 
 fn endpoints() -> Vec<Endpoint> {
-    vec![chat::endpoint(), completions::endpoint()]
+    vec![chat::endpoint(), completions::endpoint(), messages::endpoint()]
 }
 
 fn laid_over(least: &Value, patch: &Value) -> Value {
@@ -174,6 +175,11 @@ async fn each_field_of_a_chat_completion_becomes_what_its_row_says() {
 #[tokio::test]
 async fn each_field_of_a_completion_becomes_what_its_row_says() {
     try_rows(completions::endpoint()).await;
+}
+
+#[tokio::test]
+async fn each_field_of_a_message_becomes_what_its_row_says() {
+    try_rows(messages::endpoint()).await;
 }
 
 fn model() -> Value {

@@ -29,6 +29,7 @@ fn read(path: &Path) -> String {
 #[case("src/claude", &["crate::http", "crate::anthropic", "crate::media", "crate::openai", "crate::translate", "crate::config", "crate::upstream"])]
 #[case("src/media", &["crate::http", "crate::anthropic", "crate::claude", "crate::openai", "crate::translate", "crate::config", "crate::upstream"])]
 #[case("src/translate", &["crate::http", "crate::config", "crate::upstream"])]
+#[case("src/wire", &["crate::anthropic", "crate::http", "crate::claude", "crate::media", "crate::translate", "crate::turn", "crate::config"])]
 #[case("src/anthropic", &["crate::http", "crate::claude", "crate::media", "crate::translate", "crate::turn", "crate::config"])]
 #[case("src/openai", &["crate::anthropic", "crate::http", "crate::claude", "crate::media", "crate::translate", "crate::turn", "crate::config"])]
 #[case("src/upstream", &["crate::http", "crate::claude", "crate::translate", "crate::openai", "crate::config"])]

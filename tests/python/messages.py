@@ -140,8 +140,8 @@ def errors():
         for stream in (False, True):
             error = raises(kind, told, lambda: list(ask(prompt, stream=stream)))
             assert error.request_id == error.body["request_id"]
-    error = raises(anthropic.BadRequestError, "invalid_request_error", lambda: ask("x", temperature=1.5))
-    assert "temperature" in error.message
+    error = raises(anthropic.BadRequestError, "invalid_request_error", lambda: ask("x", stop_sequences=["a", " "]))
+    assert "stop_sequences[1]" in error.message, error.message
     # In the middle of a stream there is no status any more.
     seen = []
     prompt = "[[words 6]][[errevent 3 overloaded_error]]"

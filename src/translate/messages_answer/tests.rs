@@ -37,7 +37,9 @@ fn arguments(json: &str) -> AnswerEvent {
 fn written(events: Vec<AnswerEvent>) -> (Vec<MessageEvent>, Option<Message>) {
     let (mut writer, mut fold) = (MessageWriter::new("msg_1"), MessageFold::default());
     let events: Vec<_> = events.into_iter().flat_map(|event| writer.on(event)).collect();
-    events.iter().for_each(|event| fold.push(event.clone()));
+    for event in &events {
+        fold.push(event.clone());
+    }
     (events, fold.finish())
 }
 

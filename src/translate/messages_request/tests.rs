@@ -1,5 +1,5 @@
 use super::*;
-use crate::openai::parse::parse;
+use crate::wire::parse::parse;
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -73,6 +73,13 @@ fn tools_are_offered_as_they_are_and_what_the_cli_has_no_place_for_is_reported()
     assert_eq!(translated.adjusted, ["tools[].strict"]);
 }
 
+#[test]
+fn there_may_be_more_tools_with_longer_names_than_openai_takes() {
+    let tool = |index: usize| json!({"name": format!("{index:0128}"), "input_schema": {}});
+    let tools: Vec<Value> = (0..200).map(tool).collect();
+    assert_eq!(read(&json!({"tools": tools})).unwrap().turn.tools.len(), 200);
+}
+
 #[rstest]
 #[case(json!({"type": "auto"}), ToolChoice::Auto, CallsPerAnswer::Any)]
 #[case(json!({"type": "auto", "disable_parallel_tool_use": true}), ToolChoice::Auto, CallsPerAnswer::One)]
@@ -119,6 +126,7 @@ fn a_choice_that_forbids_nothing_needs_no_tools() {
 #[case(json!({"tools": [{"name": "f", "input_schema": {}}, {"type": "bash_20250124", "name": "bash"}]}), "tools[1].type")]
 #[case(json!({"tools": [{"input_schema": {}}]}), "tools[0].name")]
 #[case(json!({"tools": [{"name": "f"}]}), "tools[0].input_schema")]
+#[case(json!({"tools": [{"name": "n".repeat(129), "input_schema": {}}]}), "tools[0].name")]
 #[case(json!({"tools": [{"name": "f g", "input_schema": {}}]}), "tools[0].name")]
 #[case(json!({"tools": [{"name": "f", "input_schema": {"type": "array"}}]}), "tools[0].input_schema.type")]
 #[case(json!({"tools": [{"name": "f", "input_schema": {}}, {"name": "f", "input_schema": {}}]}), "tools[1].name")]

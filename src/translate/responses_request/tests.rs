@@ -1,7 +1,7 @@
 use super::*;
-use crate::openai::parse::parse;
 use crate::openai::responses_request::ResponsesRequest;
 use crate::turn::{Effort, Turn};
+use crate::wire::parse::parse;
 use rstest::rstest;
 use serde_json::{Value, json};
 

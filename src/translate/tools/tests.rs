@@ -1,6 +1,6 @@
 use super::*;
-use crate::openai::parse::parse;
 use crate::translate::chat_request::{self, Translated};
+use crate::wire::parse::parse;
 use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::json;

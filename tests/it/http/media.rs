@@ -150,6 +150,6 @@ async fn detail_is_ignored_and_named() {
     let mut part = image_part("data:,x");
     part["image_url"]["detail"] = json!("high");
     let body = ask_parts(&[part]).to_string();
-    let parsed = couplet::openai::parse::parse::<couplet::openai::chat_request::ChatRequest>(body.as_bytes());
+    let parsed = couplet::wire::parse::parse::<couplet::openai::chat_request::ChatRequest>(body.as_bytes());
     assert_eq!(parsed.expect("a request").ignored, ["messages[].content[].image_url.detail"]);
 }

@@ -1,13 +1,15 @@
 //! Anthropic's endpoint as far as no model is needed, and with one that misbehaves on command.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::support::app::{Builder, TestApp};
 use crate::support::fake_cli::frames::{message_start, text};
-use crate::support::fake_cli::script::Step;
+use crate::support::fake_cli::script::{OnControl, Script, Step};
 use crate::support::fake_cli::{FakeCli, fixture};
 use crate::support::messages::{MessageStream, ask};
 
@@ -175,4 +177,23 @@ async fn a_failure_of_the_api_comes_back_as_what_it_was(
         let (got, told, _) = error_of(response).await;
         assert_eq!((got, told.as_str()), (status, kind));
     }
+}
+
+/// What the CLI has not had counted by the API it estimates, and does not say so.
+#[rstest]
+#[case::the_same_as_the_estimate(json!({"categories": [{"name": "Messages", "tokens": 7, "kind": "used"}]}), "only estimates")]
+#[case::of_another_form(json!({"tokens": 7}), "no number of tokens")]
+#[tokio::test]
+async fn what_is_not_counted_is_no_number(#[case] told: Value, #[case] why: &str) {
+    let answer = json!({"subtype": "success", "request_id": "of no request", "response": told});
+    let frames = vec![json!({"type": "control_response", "response": answer})];
+    let controls =
+        BTreeMap::from([("get_context_usage".to_owned(), OnControl::After(vec![Step::Frames(frames)]))]);
+    let fake = FakeCli::new(&Script { controls, ..Script::default() });
+    let app = fake.app().await;
+    let response = app.post("/v1/messages/count_tokens").json(&ask("hi")).send().await.expect("an answer");
+    let (status, kind, message) = error_of(response).await;
+    assert_eq!((status, kind.as_str()), (502, "api_error"));
+    assert!(message.contains(why), "{message}");
+    fake.gone_within(Duration::from_secs(5)).await;
 }

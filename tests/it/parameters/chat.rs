@@ -7,18 +7,18 @@ use serde_json::{Value, json};
 use super::How::{Honoured, Ignored, Mapped, Refused};
 use super::{Endpoint, Row, fields, model, row};
 
-fn user(content: Value) -> Value {
+fn user(content: &Value) -> Value {
     json!({"messages": [{"role": "user", "content": content}]})
 }
 
-fn tool(more: Value) -> Value {
+fn tool(more: &Value) -> Value {
     let mut function = json!({"name": "f", "parameters": {"type": "object", "properties": {}}});
     function.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
     json!([{"type": "function", "function": function}])
 }
 
 pub(super) fn endpoint() -> Endpoint {
-    let mut least = user(json!("[[say {}]]"));
+    let mut least = user(&json!("[[say {}]]"));
     least["model"] = model();
     Endpoint {
         path: "/v1/chat/completions",
@@ -68,23 +68,23 @@ fn conversation() -> Vec<Row> {
             "messages[].content[].image_url",
             Mapped,
             "`data:` and `https:`; scaled to what Claude takes",
-            user(image.clone()),
+            user(&image),
         ),
-        row("messages[].content[].image_url.detail", Ignored, "", user(image)),
-        row("messages[].content[].file", Honoured, "PDF and text, as `file_data`", user(file)),
+        row("messages[].content[].image_url.detail", Ignored, "", user(&image)),
+        row("messages[].content[].file", Honoured, "PDF and text, as `file_data`", user(&file)),
         row(
             "messages[0].content[0].file.file_id",
             Refused,
             "nothing is stored here: send `file_data`",
-            user(stored),
+            user(&stored),
         ),
-        row("messages[0].content[0].input_audio", Refused, "Claude does not hear", user(audio)),
+        row("messages[0].content[0].input_audio", Refused, "Claude does not hear", user(&audio)),
     ]
 }
 
 fn tools() -> Vec<Row> {
     let with = |more: Value| {
-        let mut patch = json!({"tools": tool(json!({}))});
+        let mut patch = json!({"tools": tool(&json!({}))});
         patch.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
         patch
     };
@@ -97,7 +97,7 @@ fn tools() -> Vec<Row> {
     vec![
         row("tools", Honoured, "functions, up to 128", with(json!({}))).arrives("tools.0.name", json!("f")),
         row("tools[0].type", Refused, "all but `function`", json!({"tools": [{"type": "custom", "custom": {"name": "f"}}]})),
-        row("tools[].function.strict", Ignored, "where it is `true`: the model keeps to the schema as well as it can", json!({"tools": tool(json!({"strict": true}))})),
+        row("tools[].function.strict", Ignored, "where it is `true`: the model keeps to the schema as well as it can", json!({"tools": tool(&json!({"strict": true}))})),
         row("tool_choice", Mapped, "`required` and a function: the API's forced choice; where the model refuses that, a demand in words, one correction, then an error. `allowed_tools`: the others are not offered", calls(json!({"tool_choice": "required"})))
             .arrives("tool_choice.type", json!("any")),
         row("tool_choice.allowed_tools", Mapped, "", with(json!({"tool_choice": allowed}))).arrives("tools.0.name", json!("f")),

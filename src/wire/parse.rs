@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::error::ApiError;
+use crate::openai::error::ApiError;
 
 /// A request and the names of the fields in it that nobody reads.
 #[derive(Debug)]

@@ -1,0 +1,4 @@
+//! What all wires have in common: reading a body so that an error names its field, and what nobody reads is reported.
+
+pub mod parse;
+pub mod text_or;
