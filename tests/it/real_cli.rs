@@ -7,6 +7,7 @@ mod errors;
 mod history;
 mod leaving;
 mod media;
+mod parameters;
 mod prefix;
 mod prompts;
 mod tools;
