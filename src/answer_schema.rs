@@ -4,6 +4,7 @@
 //! always an object, so a schema of something else, or one whose root the CLI would rewrite (`anyOf`, `oneOf`, `allOf`), is
 //! wrapped into one.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jsonschema::{PatternOptions, Validator};
@@ -101,12 +102,8 @@ impl AnswerSchema {
     /// The answer in arguments that are wrapped.
     #[must_use]
     pub fn unwrapped(arguments: &str) -> Option<&str> {
-        #[derive(serde::Deserialize)]
-        struct Wrapper<'a> {
-            #[serde(borrow)]
-            value: &'a RawValue,
-        }
-        serde_json::from_str::<Wrapper<'_>>(arguments).ok().map(|wrapper| wrapper.value.get())
+        let mut wrapper: HashMap<String, &RawValue> = serde_json::from_str(arguments).ok()?;
+        wrapper.remove(WRAPPED).map(RawValue::get)
     }
 
     /// The schema, as its author wrote it.
@@ -225,7 +222,7 @@ mod tests {
         assert!(wrapper.check(r#"{"value":[{"all":[1]}]}"#).is_err());
         assert!(wrapper.check("[]").is_err());
         assert_eq!(AnswerSchema::unwrapped(r#"{ "value" : [ 1.0 ] }"#), Some("[ 1.0 ]"));
-        assert_eq!(AnswerSchema::unwrapped("{}"), None);
+        assert_eq!((AnswerSchema::unwrapped("{}"), AnswerSchema::unwrapped("[1]")), (None, None));
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub fn answer(lines: &[Vec<u8>]) -> Vec<u8> {
         ChunkWriter::new("chatcmpl-benchmark", 1_795_208_000, "couplet", true, CallForm::ToolCalls);
     let mut bytes = Vec::new();
     let mut write = |event: AnswerEvent| {
-        writer.write(event, |chunk| {
+        writer.write(0, event, |chunk| {
             bytes.extend_from_slice(b"data: ");
             chunk.write_to(&mut bytes).unwrap();
             bytes.extend_from_slice(b"\n\n");

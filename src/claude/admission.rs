@@ -47,6 +47,12 @@ impl Admission {
         }
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.number
+    }
+
     /// How many places are taken.
     #[must_use]
     pub fn taken_places(&self) -> usize {

@@ -3,10 +3,16 @@
 //! One pass of serde over a line: the raw frame is flat, so nothing is buffered and texts are borrowed where they can
 //! be. New kinds of frames appear with every release of the CLI; they end in [`Frame::Unknown`] and are counted.
 
+mod raw;
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+
+use raw::{Kind, RawBlock, RawDelta, RawEvent, RawFrame, RawMessage, RawRequest, RawUserMessage, Text};
 
 /// One frame of the CLI.
 #[derive(Debug)]
@@ -226,116 +232,6 @@ pub enum NotAFrame {
     },
 }
 
-/// A text that is borrowed from the line where nothing in it is escaped. serde borrows a `Cow` only where it stands
-/// alone, not inside an `Option`.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// The fields of all frames, flat.
-#[derive(Deserialize)]
-struct RawFrame<'a> {
-    #[serde(borrow)]
-    r#type: Cow<'a, str>,
-    #[serde(borrow)]
-    event: Option<RawEvent<'a>>,
-    #[serde(borrow)]
-    parent_tool_use_id: Option<Text<'a>>,
-    #[serde(borrow)]
-    request_id: Option<Text<'a>>,
-    #[serde(borrow)]
-    response: Option<ControlResponse<'a>>,
-    rate_limit_info: Option<RateLimit>,
-    #[serde(borrow)]
-    request: Option<RawRequest<'a>>,
-    #[serde(borrow)]
-    subtype: Option<Text<'a>>,
-    #[serde(borrow)]
-    tools: Option<&'a RawValue>,
-    #[serde(borrow)]
-    message: Option<&'a RawValue>,
-    #[serde(borrow)]
-    error: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct RawRequest<'a> {
-    #[serde(borrow)]
-    subtype: Cow<'a, str>,
-    #[serde(borrow)]
-    message: Option<&'a RawValue>,
-}
-
-/// The message of a user frame, as far as it holds results of tools.
-#[derive(Deserialize)]
-struct RawUserMessage<'a> {
-    #[serde(borrow)]
-    content: Vec<RawResult<'a>>,
-}
-
-#[derive(Deserialize)]
-struct RawResult<'a> {
-    #[serde(borrow)]
-    tool_use_id: Option<Text<'a>>,
-}
-
-/// The fields of all events, flat.
-#[derive(Deserialize)]
-struct RawEvent<'a> {
-    #[serde(borrow)]
-    r#type: Cow<'a, str>,
-    #[serde(borrow)]
-    delta: Option<RawDelta<'a>>,
-    #[serde(borrow)]
-    message: Option<RawMessage<'a>>,
-    #[serde(borrow)]
-    content_block: Option<RawBlock<'a>>,
-    usage: Option<UsageUpdate>,
-}
-
-#[derive(Deserialize)]
-struct RawDelta<'a> {
-    #[serde(borrow)]
-    text: Option<Text<'a>>,
-    #[serde(borrow)]
-    thinking: Option<Text<'a>>,
-    #[serde(borrow)]
-    partial_json: Option<Text<'a>>,
-    #[serde(borrow)]
-    signature: Option<Text<'a>>,
-    #[serde(borrow)]
-    stop_reason: Option<Text<'a>>,
-    #[serde(borrow)]
-    stop_sequence: Option<Text<'a>>,
-}
-
-/// How a block begins: only of calls more than the type matters.
-#[derive(Deserialize)]
-struct RawBlock<'a> {
-    #[serde(borrow)]
-    r#type: Cow<'a, str>,
-    #[serde(borrow)]
-    id: Option<Text<'a>>,
-    #[serde(borrow)]
-    name: Option<Text<'a>>,
-}
-
-#[derive(Deserialize)]
-struct RawMessage<'a> {
-    #[serde(borrow)]
-    id: Cow<'a, str>,
-    #[serde(borrow)]
-    model: Cow<'a, str>,
-    #[serde(default)]
-    usage: UsageUpdate,
-}
-
-/// The type alone, for lines that did not parse as a whole.
-#[derive(Deserialize)]
-struct Kind<'a> {
-    #[serde(borrow)]
-    r#type: Cow<'a, str>,
-}
-
 /// Reads one line (without its line end).
 ///
 /// # Errors
@@ -451,6 +347,3 @@ fn is_known(kind: &str) -> bool {
 fn malformed(kind: &str) -> NotAFrame {
     NotAFrame::Malformed { kind: kind.chars().take(40).collect() }
 }
-
-#[cfg(test)]
-mod tests;

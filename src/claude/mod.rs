@@ -54,13 +54,11 @@ pub mod warm;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use admission::Admission;
-use answer::AnswerEvent;
 use budget::Budget;
 use catalog::{Catalog, CliModel};
 use conversation::Deadlines;
@@ -70,15 +68,12 @@ use kept::{KeepLimits, Kept, KeptCount};
 use prompt_cache::{CacheTtl, HistoryMarks};
 use refusals::Refusals;
 use session::Session;
-use sink::{OriginCell, Sink};
+pub use sink::Answer;
 use supply::{ProcessSettings, ProcessSupply};
 use warm::{Warm, WarmCount, WarmLimits, WarmProcesses};
 
 use crate::tenant::Tenant;
 use crate::turn::Turn;
-
-/// Events of one answer that may wait for their reader. Then the CLI is slowed down.
-const EVENTS_IN_FLIGHT: usize = 256;
 
 /// How [`Claude`] works.
 #[derive(Debug, Clone)]
@@ -154,31 +149,6 @@ struct UsageLimit {
     sentence: String,
 }
 
-/// An answer on its way. Dropped, it interrupts the model.
-#[derive(Debug)]
-pub struct Answer {
-    events: mpsc::Receiver<Result<AnswerEvent, TurnFailure>>,
-    origin: Arc<OriginCell>,
-}
-
-impl Answer {
-    /// The next event. After [`AnswerEvent::Ended`] or an error nothing follows; an answer that just breaks off ends
-    /// with an error too.
-    ///
-    /// # Errors
-    /// When the turn failed.
-    pub async fn next(&mut self) -> Result<AnswerEvent, TurnFailure> {
-        let broken = || Err(TurnFailure::Protocol("the turn ended without a word".to_owned()));
-        self.events.recv().await.unwrap_or_else(broken)
-    }
-
-    /// Which process answers; known when the first event comes.
-    #[must_use]
-    pub fn origin(&self) -> Arc<OriginCell> {
-        Arc::clone(&self.origin)
-    }
-}
-
 impl Claude {
     /// Makes ready; no process is started yet.
     ///
@@ -231,14 +201,11 @@ impl Claude {
     /// Asks the model on behalf of `tenant`.
     #[must_use]
     pub fn answer(&self, tenant: Tenant, turn: Turn) -> Answer {
-        // One place more, for a failure.
-        let (sender, events) = mpsc::channel(EVENTS_IN_FLIGHT + 1);
-        let mut sink = Sink::new(sender);
-        let origin = sink.origin();
+        let (mut sink, answer) = sink::answer();
         let inner = Arc::clone(&self.inner);
         if self.is_draining() {
             sink.fail(TurnFailure::ShuttingDown);
-            return Answer { events, origin };
+            return answer;
         }
         self.inner.tasks.spawn(async move {
             let stop = inner.stop.clone();
@@ -249,7 +216,7 @@ impl Claude {
                 () = stop.cancelled() => sink.fail(TurnFailure::ShuttingDown),
             }
         });
-        Answer { events, origin }
+        answer
     }
 
     /// The models the CLI offers: from memory, or asked of a process.
@@ -310,6 +277,12 @@ impl Claude {
         // Without a usable CLI the turn fails for that.
         let version = self.cli_version().await.ok()?;
         features::cuts_descriptions(version, &turn.tools).then_some("tools[].function.description")
+    }
+
+    /// How many turns run at once.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.inner.admission.places()
     }
 
     /// How many more turns could start at once.

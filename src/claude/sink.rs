@@ -1,6 +1,8 @@
-//! Where the events of an answer go, and why a turn stops before its end.
+//! Where the events of an answer go and are read, and why a turn stops before its end.
 
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -9,6 +11,55 @@ use super::answer::AnswerEvent;
 use super::failure::TurnFailure;
 use super::shaping::Unfit;
 use super::warm::Urgent;
+
+/// Events of one answer that may wait for their reader. Then the CLI is slowed down.
+const EVENTS_IN_FLIGHT: usize = 256;
+
+/// The two ends of an answer: where its events go, and where they are read.
+#[must_use]
+pub fn answer() -> (Sink, Answer) {
+    // One place more, for a failure.
+    let (sender, events) = mpsc::channel(EVENTS_IN_FLIGHT + 1);
+    let sink = Sink::new(sender);
+    let origin = sink.origin();
+    (sink, Answer { events, origin })
+}
+
+/// An answer on its way. Dropped, it interrupts the model.
+#[derive(Debug)]
+pub struct Answer {
+    events: mpsc::Receiver<Result<AnswerEvent, TurnFailure>>,
+    origin: Arc<OriginCell>,
+}
+
+impl Answer {
+    /// The next event. After [`AnswerEvent::Ended`] or an error nothing follows; an answer that just breaks off ends
+    /// with an error too.
+    ///
+    /// # Errors
+    /// When the turn failed.
+    pub async fn next(&mut self) -> Result<AnswerEvent, TurnFailure> {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// The same for a reader of several answers: it is woken by whichever has something new.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<AnswerEvent, TurnFailure>> {
+        let broken = || Err(TurnFailure::Protocol("the turn ended without a word".to_owned()));
+        self.events.poll_recv(context).map(|event| event.unwrap_or_else(broken))
+    }
+
+    /// An answer made of these events, for tests of its readers.
+    #[cfg(test)]
+    pub(crate) fn of_events(events: mpsc::Receiver<Result<AnswerEvent, TurnFailure>>) -> Self {
+        Self { events, origin: Arc::default() }
+    }
+
+    /// Which process answers; known when the first event comes.
+    #[must_use]
+    pub fn origin(&self) -> Arc<OriginCell> {
+        Arc::clone(&self.origin)
+    }
+}
 
 /// Passes events to the reader of the answer.
 #[derive(Debug)]
@@ -66,8 +117,7 @@ impl OriginCell {
 
 impl Sink {
     /// A sink that writes to `events`, a channel with nothing in it yet. It keeps one of its places for a failure.
-    #[must_use]
-    pub fn new(events: mpsc::Sender<Result<AnswerEvent, TurnFailure>>) -> Self {
+    fn new(events: mpsc::Sender<Result<AnswerEvent, TurnFailure>>) -> Self {
         let last_word = events.clone().try_reserve_owned().ok();
         Self { events, last_word, has_passed: false, urgent: None, origin: Arc::default() }
     }

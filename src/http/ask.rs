@@ -1,11 +1,15 @@
 //! From a translated request to its answer: what all endpoints that ask the model have in common.
 
+use std::time::SystemTime;
+
 use axum::Json;
 use axum::http::StatusCode;
 use axum::http::header::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use uuid::Uuid;
 
+use super::answers::Answers;
 use super::request_log::RequestLog;
 use super::{App, models, reply, sse};
 use crate::claude::Answer;
@@ -21,22 +25,27 @@ const IGNORED: HeaderName = HeaderName::from_static("x-couplet-ignored");
 /// What an endpoint made of a request.
 #[derive(Debug)]
 pub struct Question {
-    /// What is asked, the model as the client named it.
-    pub turn: Turn<MediaSource>,
+    /// What is asked, the model as the client named it. One or more, all of the same model.
+    pub turns: Vec<Turn<MediaSource>>,
+    /// How many answers each of them gets. All are counted together: first those to the first turn.
+    pub n: usize,
     /// Whether the answer comes as server-sent events.
     pub stream: bool,
     /// Fields that are not honoured as they are.
     pub ignored: Vec<String>,
     /// What the endpoint calls a parameter.
     pub name_of: fn(Parameter) -> &'static str,
+    /// What it calls the field that holds the conversation.
+    pub asked_in: &'static str,
 }
 
 /// A question that was asked.
 #[derive(Debug)]
 pub struct Asked {
-    answer: Answer,
+    answers: Answers,
     ignored: Vec<String>,
     name_of: fn(Parameter) -> &'static str,
+    asked_in: &'static str,
     log: RequestLog,
 }
 
@@ -52,49 +61,72 @@ pub trait WholeForm {
     fn finish(self) -> Option<Self::Body>;
 }
 
-/// Asks the model.
+/// Asks the model, for all answers at once.
 ///
 /// # Errors
-/// When the model is not known, or images and files cannot be had.
+/// When the model is not known, images and files cannot be had, or there are more answers than this server gives at once.
 pub async fn ask(app: &App, tenant: Tenant, log: RequestLog, question: Question) -> Result<Asked, ApiError> {
-    let Question { mut turn, stream, mut ignored, name_of } = question;
-    log.asked(&turn.model, stream);
-    models::resolve(app, &mut turn).await?;
-    ignored.extend(app.claude.cuts(&turn).await.map(ToOwned::to_owned));
-    log.resolved(&turn.model, &ignored);
-    let turn = app.media.prepare(turn).await.map_err(|failure| media_failure::api_error(&failure))?;
-    let answer = app.claude.answer(tenant, turn);
-    log.answered_by(answer.origin());
-    Ok(Asked { answer, ignored, name_of, log })
+    let Question { turns, n, stream, mut ignored, name_of, asked_in } = question;
+    if let Some(turn) = turns.first() {
+        log.asked(&turn.model, stream);
+    }
+    expect_room(turns.len(), n, app.claude.places())?;
+    let mut prepared = Vec::with_capacity(turns.len());
+    for mut turn in turns {
+        models::resolve(app, &mut turn).await?;
+        if let Some(field) = app.claude.cuts(&turn).await {
+            name(field, &mut ignored);
+        }
+        log.resolved(&turn.model, &ignored);
+        let refused = |failure| media_failure::api_error(&failure).about("messages", asked_in);
+        let turn = app.media.prepare(turn).await.map_err(refused)?;
+        prepared.push(turn);
+    }
+    let asked = prepared.into_iter().flat_map(|turn| std::iter::repeat_n(turn, n));
+    let answers: Vec<Answer> = asked.map(|turn| app.claude.answer(tenant, turn)).collect();
+    // Where there are several, the first stands for all.
+    if let Some(answer) = answers.first() {
+        log.answered_by(answer.origin());
+    }
+    Ok(Asked { answers: Answers::new(answers), ignored, name_of, asked_in, log })
+}
+
+/// Refuses more answers than could be given side by side.
+fn expect_room(turns: usize, n: usize, places: usize) -> Result<(), ApiError> {
+    if turns.saturating_mul(n) <= places {
+        return Ok(());
+    }
+    let (field, what) = if n > 1 { ("n", "answers") } else { ("prompt", "prompts") };
+    let message = format!(
+        "This server gives up to {places} answers at once (COUPLET_MAX_CONCURRENCY, COUPLET_MEMORY_BUDGET): ask for fewer {what}."
+    );
+    Err(ApiError::invalid_request(field, message).with_code("invalid_value"))
 }
 
 impl Asked {
-    /// The answer as server-sent events.
+    /// The answers as server-sent events.
     ///
     /// # Errors
-    /// When the turn fails before the headers are sent.
+    /// When a turn fails before the headers are sent.
     pub async fn stream(self, form: impl sse::StreamForm) -> Result<Response, ApiError> {
-        let Self { answer, mut ignored, name_of, log } = self;
+        let Self { answers, mut ignored, name_of, asked_in, log } = self;
         let note = |event: &AnswerEvent| note_unheeded(event, name_of, &mut ignored, &log);
-        let response = sse::respond(answer, form, log.clone(), note).await?;
+        let response = sse::respond(answers, form, log.clone(), asked_in, note).await?;
         Ok(name_ignored(response, &ignored))
     }
 
-    /// The answer as one JSON body.
+    /// The answers as one JSON body.
     ///
     /// # Errors
-    /// When the turn fails.
+    /// When a turn fails.
     pub async fn whole(self, mut form: impl WholeForm) -> Result<Response, ApiError> {
-        let Self { mut answer, mut ignored, name_of, log } = self;
-        loop {
-            let event = answer.next().await.map_err(|error| reply::failed_turn(&error, &log))?;
+        let Self { mut answers, mut ignored, name_of, asked_in, log } = self;
+        while !answers.are_complete() {
+            let failed = |error| reply::failed_turn(&error, &log, asked_in);
+            let (of, event) = answers.next().await.map_err(failed)?;
             log.event(&event);
             note_unheeded(&event, name_of, &mut ignored, &log);
-            let ended = matches!(event, AnswerEvent::Ended(_));
-            form.event(0, event);
-            if ended {
-                break;
-            }
+            form.event(of, event);
         }
         log.complete();
         let incomplete =
@@ -112,14 +144,26 @@ fn note_unheeded(
     log: &RequestLog,
 ) {
     let AnswerEvent::Started { unheeded, .. } = event else { return };
-    for name in unheeded.iter().copied().map(name_of) {
-        if !ignored.iter().any(|known| known == name) {
-            ignored.push(name.to_owned());
-        }
+    for field in unheeded.iter().copied().map(name_of) {
+        name(field, ignored);
     }
     if !unheeded.is_empty() {
         log.ignored(ignored);
     }
+}
+
+/// Adds a field, once.
+fn name(field: &str, ignored: &mut Vec<String>) {
+    if !ignored.iter().any(|known| known == field) {
+        ignored.push(field.to_owned());
+    }
+}
+
+/// What all chunks of an answer share, beside the model: an id with that prefix, and the time in Unix seconds.
+#[must_use]
+pub fn new_head(prefix: &str) -> (String, u64) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    (format!("{prefix}-{}", Uuid::new_v4().simple()), now.as_secs())
 }
 
 fn name_ignored(mut response: Response, ignored: &[String]) -> Response {

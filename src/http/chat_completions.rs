@@ -1,17 +1,14 @@
 //! `POST /v1/chat/completions`.
 
-use std::time::SystemTime;
-
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::post;
 use axum::{Extension, Router};
-use uuid::Uuid;
 
-use super::ask::{Question, WholeForm, ask};
+use super::ask::{Question, WholeForm, ask, new_head};
 use super::request_log::RequestLog;
 use super::sse::{StreamForm, write_data};
-use super::{App, body};
+use super::{App, body, sse};
 use crate::claude::answer::AnswerEvent;
 use crate::openai::chat_answer::ChatCompletion;
 use crate::openai::chat_request::ChatRequest;
@@ -20,12 +17,6 @@ use crate::openai::parse::Parsed;
 use crate::tenant::Tenant;
 use crate::translate::chat_answer::{ChunkFold, ChunkWriter};
 use crate::translate::chat_request;
-
-/// The end of a stream whose answer is complete.
-const DONE: &[u8] = b"data: [DONE]\n\n";
-
-/// Shows that a stream lives. A comment, because named events become broken chunks in some clients.
-const COMMENT: &[u8] = b": keep-alive\n\n";
 
 /// The route.
 pub fn router() -> Router<App> {
@@ -42,15 +33,22 @@ async fn create(
     let stream = request.stream.unwrap_or(false);
     let include_usage =
         request.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false);
-    let chat_request::Translated { turn, calls, adjusted } = chat_request::turn(request)?;
+    let chat_request::Translated { turn, n, calls, adjusted } = chat_request::turn(request)?;
     ignored.extend(adjusted.into_iter().map(ToOwned::to_owned));
-    let question = Question { turn, stream, ignored, name_of: chat_request::name_of };
+    let question = Question {
+        turns: vec![turn],
+        n,
+        stream,
+        ignored,
+        name_of: chat_request::name_of,
+        asked_in: "messages",
+    };
     let asked = ask(&app, tenant, log, question).await?;
 
-    let id = format!("chatcmpl-{}", Uuid::new_v4().simple());
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (id, now) = new_head("chatcmpl");
     // The whole answer always tells its usage.
     let writer = ChunkWriter::new(&id, now, app.http.mode.fingerprint(), include_usage || !stream, calls);
+    let writer = writer.with_answers(n);
     if stream {
         asked.stream(ChunkStream(writer)).await
     } else {
@@ -62,20 +60,18 @@ async fn create(
 struct ChunkStream(ChunkWriter);
 
 impl StreamForm for ChunkStream {
-    const KEEP_ALIVE: &'static [u8] = COMMENT;
+    const KEEP_ALIVE: &'static [u8] = sse::COMMENT;
 
-    fn event(&mut self, _of: usize, event: AnswerEvent, out: &mut Vec<u8>) {
-        self.0.write(event, |chunk| write_data(out, |out| chunk.write_to(out)));
+    fn event(&mut self, of: usize, event: AnswerEvent, out: &mut Vec<u8>) {
+        self.0.write(of, event, |chunk| write_data(out, |out| chunk.write_to(out)));
     }
 
     fn done(&mut self, out: &mut Vec<u8>) {
-        out.extend_from_slice(DONE);
+        out.extend_from_slice(sse::DONE);
     }
 
-    /// Without `choices`, and no `[DONE]` after it, so that both SDKs raise an error instead of taking what came so far for
-    /// the answer.
     fn failure(&mut self, error: &ApiError, out: &mut Vec<u8>) {
-        write_data(out, |out| serde_json::to_writer(out, &error.body()));
+        sse::write_error(out, error);
     }
 }
 
@@ -88,8 +84,8 @@ struct Folded {
 impl WholeForm for Folded {
     type Body = ChatCompletion;
 
-    fn event(&mut self, _of: usize, event: AnswerEvent) {
-        self.writer.on(event).into_iter().for_each(|chunk| self.fold.push(chunk));
+    fn event(&mut self, of: usize, event: AnswerEvent) {
+        self.writer.on(of, event).into_iter().for_each(|chunk| self.fold.push(chunk));
     }
 
     fn finish(self) -> Option<ChatCompletion> {

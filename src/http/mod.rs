@@ -1,14 +1,17 @@
 //! The HTTP side: routes, who may come in, server-sent events.
 //!
-//! - [`chat_completions`], [`models`], [`health`]: each module owns its routes.
+//! - [`chat_completions`], [`completions`], [`models`], [`health`]: each module owns its routes.
 //! - [`guard`], [`keys`]: the checks before them. A route without a check must opt out by name in [`router`].
-//! - [`body`], [`ask`], [`sse`], [`reply`]: bodies in, the model asked, streams and errors out.
+//! - [`body`], [`ask`], [`answers`], [`sse`], [`reply`]: bodies in, the model asked, streams and errors out.
+//! - [`unsupported`]: what is told of paths that are not served.
 //! - [`request_log`]: the id of each request, and its line in the log.
 //! - [`server`]: accepts and closes connections.
 
+pub mod answers;
 pub mod ask;
 pub mod body;
 pub mod chat_completions;
+pub mod completions;
 pub mod guard;
 pub mod health;
 pub mod keys;
@@ -17,6 +20,7 @@ pub mod reply;
 pub mod request_log;
 pub mod server;
 pub mod sse;
+pub mod unsupported;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -100,12 +104,13 @@ pub struct App {
 
 /// All routes behind one stack of layers.
 pub fn router(app: App) -> Router {
-    let api = Router::new().merge(chat_completions::router()).merge(models::router());
+    let api =
+        Router::new().merge(chat_completions::router()).merge(completions::router()).merge(models::router());
     // `/v1` is the documented prefix; some clients leave it out of their base URL.
     let guarded = Router::new()
         .nest("/v1", api.clone())
         .merge(api)
-        .fallback(reply::unknown_path)
+        .fallback(unsupported::unknown_path)
         .method_not_allowed_fallback(reply::wrong_method)
         .layer(from_fn_with_state(app.clone(), guard::check_key));
     let open = health::router().method_not_allowed_fallback(reply::wrong_method);

@@ -37,20 +37,12 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// For a turn that failed. The log gets the cause, which the client does not need to know.
+/// For a turn that failed, whose conversation came in that field. The log gets the cause, which the client does not need to
+/// know.
 #[must_use]
-pub fn failed_turn(failure: &TurnFailure, log: &RequestLog) -> ApiError {
+pub fn failed_turn(failure: &TurnFailure, log: &RequestLog, asked_in: &str) -> ApiError {
     log.cause(failure.kind());
-    failure::api_error(failure, SystemTime::now())
-}
-
-/// For paths that do not exist.
-pub async fn unknown_path(method: Method, uri: Uri) -> ApiError {
-    let message = format!(
-        "Unknown endpoint: {method} {}. Couplet serves /v1/chat/completions, /v1/models and /health.",
-        uri.path()
-    );
-    ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", message).with_code("unsupported_endpoint")
+    failure::api_error(failure, SystemTime::now()).about("messages", asked_in)
 }
 
 /// For methods that a path does not have.

@@ -63,6 +63,7 @@ struct Chat {
     first_delta: Option<Duration>,
     /// How many calls of tools the model made.
     tool_calls: u32,
+    /// Of all answers together.
     usage: Option<Usage>,
 }
 
@@ -180,7 +181,7 @@ impl RequestLog {
         }
         match event {
             AnswerEvent::ToolCall { .. } => chat.tool_calls += 1,
-            AnswerEvent::Ended(end) => chat.usage = Some(end.usage),
+            AnswerEvent::Ended(end) => chat.usage = Some(chat.usage.unwrap_or_default().plus(end.usage)),
             _ => {}
         }
     }
@@ -324,6 +325,7 @@ impl Drop for LoggedBody {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::claude::answer::{AnswerEnd, StopReason};
     use rstest::rstest;
 
     fn request(path: &str, id: Option<&str>) -> Request {
@@ -368,6 +370,18 @@ mod tests {
         let counts: Vec<_> = lines.lines().map(of).collect();
         assert_eq!(counts, [serde_json::json!(2), serde_json::Value::Null]);
         assert!(!lines.contains("canary"), "{lines}");
+    }
+
+    #[test]
+    fn the_tokens_of_all_answers_are_told_together() {
+        let log = RequestLog::default();
+        for output in [3, 4] {
+            let usage = Usage { input: 10, output, ..Usage::default() };
+            let end = AnswerEnd { reason: StopReason::EndTurn, stop_sequence: None, usage };
+            log.event(&AnswerEvent::Ended(end));
+        }
+        let told = log.line().chat.as_ref().unwrap().usage.unwrap();
+        assert_eq!((told.input, told.output), (20, 7));
     }
 
     #[test]

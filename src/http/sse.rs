@@ -10,9 +10,9 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::stream::{self, Stream};
 
+use super::answers::Answers;
 use super::reply;
 use super::request_log::RequestLog;
-use crate::claude::Answer;
 use crate::claude::answer::AnswerEvent;
 use crate::claude::failure::TurnFailure;
 use crate::openai::error::ApiError;
@@ -26,6 +26,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How many bytes of events that are there already are sent together, at most a little more. Each stays an event of its
 /// own.
 const BATCH: usize = 32 * 1024;
+
+/// The end of a stream of OpenAI's whose answers are complete.
+pub const DONE: &[u8] = b"data: [DONE]\n\n";
+
+/// Shows that a stream lives. A comment, because named events become broken chunks in some clients of OpenAI's API.
+pub const COMMENT: &[u8] = b": keep-alive\n\n";
 
 /// Tells reverse proxies such as nginx to pass each event on at once.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -45,26 +51,28 @@ pub trait StreamForm: Send + 'static {
     fn failure(&mut self, error: &ApiError, out: &mut Vec<u8>);
 }
 
-/// Answers with a stream, or with an error if the turn fails before the model begins. `seen` is shown the event that was
-/// waited for before the headers are sent.
+/// Answers with a stream, or with an error if a turn fails before the model begins. `seen` is shown the event that was
+/// waited for before the headers are sent: the first of any of the answers. `asked_in` is the field that
+/// errors about all of the conversation name.
 ///
 /// # Errors
-/// The failure of the turn, while no headers are sent.
+/// The failure of a turn, while no headers are sent.
 pub async fn respond(
-    mut answer: Answer,
+    mut answers: Answers,
     form: impl StreamForm,
     log: RequestLog,
+    asked_in: &'static str,
     seen: impl FnOnce(&AnswerEvent),
 ) -> Result<Response, ApiError> {
-    let first = match tokio::time::timeout(HOLD_BACK, answer.next()).await {
-        Ok(Ok(event)) => {
+    let first = match tokio::time::timeout(HOLD_BACK, answers.next()).await {
+        Ok(Ok((of, event))) => {
             seen(&event);
-            Some(event)
+            Some((of, event))
         }
-        Ok(Err(error)) => return Err(reply::failed_turn(&error, &log)),
+        Ok(Err(error)) => return Err(reply::failed_turn(&error, &log, asked_in)),
         Err(_still_silent) => None,
     };
-    let stream = EventStream { answer, form, log, first, ended: false };
+    let stream = EventStream { answers, form, log, asked_in, first, ended: false };
     let mut response = Response::new(Body::from_stream(stream.into_stream()));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
@@ -73,13 +81,14 @@ pub async fn respond(
     Ok(response)
 }
 
-/// A stream under way. Dropped with the connection, it drops the answer, which interrupts the model.
+/// A stream under way. Dropped with the connection, it drops the answers, which interrupts the model.
 struct EventStream<F> {
-    answer: Answer,
+    answers: Answers,
     form: F,
     log: RequestLog,
+    asked_in: &'static str,
     /// The event that was waited for before the headers were sent.
-    first: Option<AnswerEvent>,
+    first: Option<(usize, AnswerEvent)>,
     ended: bool,
 }
 
@@ -98,13 +107,13 @@ impl<F: StreamForm> EventStream<F> {
         }
         let event = match self.first.take() {
             Some(event) => Ok(event),
-            None => match tokio::time::timeout(KEEP_ALIVE, self.answer.next()).await {
+            None => match tokio::time::timeout(KEEP_ALIVE, self.answers.next()).await {
                 Ok(event) => event,
                 Err(_silent) => return Some(Bytes::from_static(F::KEEP_ALIVE)),
             },
         };
         Some(match event {
-            Ok(event) => self.write(event),
+            Ok((of, event)) => self.write(of, event),
             Err(error) => {
                 let mut bytes = Vec::new();
                 self.write_failure(&error, &mut bytes);
@@ -115,12 +124,12 @@ impl<F: StreamForm> EventStream<F> {
 
     /// The bytes of an event, and of those behind it that need not be waited for: one write instead of many when the model
     /// is faster than the network, and none later than it could be.
-    fn write(&mut self, event: AnswerEvent) -> Bytes {
+    fn write(&mut self, of: usize, event: AnswerEvent) -> Bytes {
         let mut bytes = Vec::with_capacity(512);
-        self.write_event(event, &mut bytes);
+        self.write_event(of, event, &mut bytes);
         while !self.ended && bytes.len() < BATCH {
-            match self.answer.next().now_or_never() {
-                Some(Ok(event)) => self.write_event(event, &mut bytes),
+            match self.answers.next().now_or_never() {
+                Some(Ok((of, event))) => self.write_event(of, event, &mut bytes),
                 Some(Err(error)) => self.write_failure(&error, &mut bytes),
                 None => break,
             }
@@ -128,10 +137,10 @@ impl<F: StreamForm> EventStream<F> {
         bytes.into()
     }
 
-    fn write_event(&mut self, event: AnswerEvent, bytes: &mut Vec<u8>) {
+    fn write_event(&mut self, of: usize, event: AnswerEvent, bytes: &mut Vec<u8>) {
         self.log.event(&event);
-        self.ended = matches!(event, AnswerEvent::Ended(_));
-        self.form.event(0, event, bytes);
+        self.ended = self.answers.are_complete();
+        self.form.event(of, event, bytes);
         if self.ended {
             self.log.complete();
             self.form.done(bytes);
@@ -140,10 +149,16 @@ impl<F: StreamForm> EventStream<F> {
 
     fn write_failure(&mut self, error: &TurnFailure, bytes: &mut Vec<u8>) {
         self.ended = true;
-        let api_error = reply::failed_turn(error, &self.log);
+        let api_error = reply::failed_turn(error, &self.log, self.asked_in);
         self.log.fail(api_error.code.unwrap_or(api_error.kind), api_error.status);
         self.form.failure(&api_error, bytes);
     }
+}
+
+/// Appends an error as OpenAI's streams end with it: without `choices`, and no `[DONE]` after it, so that both SDKs raise an
+/// error instead of taking what came so far for the answer.
+pub fn write_error(bytes: &mut Vec<u8>, error: &ApiError) {
+    write_data(bytes, |bytes| serde_json::to_writer(bytes, &error.body()));
 }
 
 /// Appends a JSON document as an event without a name.

@@ -42,7 +42,7 @@ pub struct ChatChunk {
 /// The choice of a chunk.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ChunkChoice {
-    /// Which of the answers (always 0).
+    /// Which of the answers.
     pub index: u32,
     /// What is new.
     pub delta: Delta,
@@ -81,9 +81,9 @@ pub struct ChatCompletion {
     /// Id, time and model.
     #[serde(flatten)]
     pub head: AnswerHead,
-    /// The answers (one).
+    /// The answers, as many as `n`.
     pub choices: Vec<Choice>,
-    /// The tokens used.
+    /// The tokens of all answers.
     pub usage: CompletionUsage,
 }
 

@@ -77,6 +77,16 @@ impl ApiError {
         self
     }
 
+    /// The same error, with the field `written` under the name it has in the request that was sent.
+    #[must_use]
+    pub fn about(mut self, written: &str, sent: &str) -> Self {
+        if self.param.as_deref() == Some(written) {
+            self.message = self.message.replace(&format!("'{written}'"), &format!("'{sent}'"));
+            self.param = Some(sent.to_owned());
+        }
+        self
+    }
+
     /// The same error, which may pass by itself, with the wait the client should keep if it is known.
     #[must_use]
     pub fn worth_a_retry(mut self, after: Option<Duration>) -> Self {

@@ -5,6 +5,8 @@
 
 pub mod chat_answer;
 pub mod chat_request;
+pub mod completion_answer;
+pub mod completion_request;
 pub mod error;
 pub mod model;
 pub mod parse;

@@ -1,4 +1,4 @@
-//! Events of an answer become chat chunks, and chunks fold into one answer.
+//! Events of answers become chat chunks, and chunks fold into one body.
 
 use std::sync::Arc;
 
@@ -25,12 +25,24 @@ pub enum CallForm {
     FunctionCall,
 }
 
-/// Makes chunks of events.
+/// Makes chunks of the events of one answer or several, which are counted from 0.
 #[derive(Debug)]
 pub struct ChunkWriter {
     head: AnswerHead,
+    /// Whether a model was named: the first that begins stands for all.
+    has_model: bool,
     include_usage: bool,
     form: CallForm,
+    choices: Vec<ChoiceState>,
+    /// How many answers are not at their end.
+    open: usize,
+    /// The tokens of those that are.
+    usage: Usage,
+}
+
+/// Where an answer is.
+#[derive(Debug, Default)]
+struct ChoiceState {
     /// How many calls have begun.
     calls: u32,
     /// The form of the pieces that come at present.
@@ -38,8 +50,8 @@ pub struct ChunkWriter {
 }
 
 impl ChunkWriter {
-    /// `id`, `created` (Unix seconds) and `fingerprint` are the same in every chunk; `include_usage` asks for a last chunk with the
-    /// usage and for `usage: null` in the others; `form` is that of the calls.
+    /// For one answer. `id`, `created` (Unix seconds) and `fingerprint` are the same in every chunk; `include_usage` asks for
+    /// a last chunk with the usage and for `usage: null` in the others; `form` is that of the calls.
     #[must_use]
     pub fn new(
         id: &str,
@@ -55,58 +67,83 @@ impl ChunkWriter {
             model: Arc::from(""),
             system_fingerprint: fingerprint,
         };
-        Self { head, include_usage, form, calls: 0, pieces: None }
+        let (choices, usage) = (vec![ChoiceState::default()], Usage::default());
+        Self { head, has_model: false, include_usage, form, choices, open: 1, usage }
     }
 
-    /// The chunks of an event: one for a piece of the answer, up to three at its end.
+    /// The same for so many answers.
     #[must_use]
-    pub fn on(&mut self, event: AnswerEvent) -> Vec<ChatChunk> {
+    pub fn with_answers(mut self, answers: usize) -> Self {
+        self.choices.resize_with(answers, ChoiceState::default);
+        self.open = answers;
+        self
+    }
+
+    /// The chunks of an event of one of the answers: one for a piece of it, up to three at its end. The usage is told once,
+    /// when the last has ended.
+    #[must_use]
+    pub fn on(&mut self, of: usize, event: AnswerEvent) -> Vec<ChatChunk> {
         match event {
             AnswerEvent::Started { model, .. } => {
-                self.head.model = model.into();
+                if !self.has_model {
+                    self.head.model = model.into();
+                    self.has_model = true;
+                }
                 let delta =
                     Delta { role: Some(Role::Assistant), content: Some(String::new()), ..Delta::default() };
-                vec![self.chunk(delta, None)]
+                vec![self.chunk(of, delta, None)]
             }
             AnswerEvent::Text(text) => {
-                vec![self.chunk(Delta { content: Some(text), ..Delta::default() }, None)]
+                vec![self.chunk(of, Delta { content: Some(text), ..Delta::default() }, None)]
             }
             AnswerEvent::Reasoning(text) => {
-                vec![self.chunk(Delta { reasoning_content: Some(text), ..Delta::default() }, None)]
+                vec![self.chunk(of, Delta { reasoning_content: Some(text), ..Delta::default() }, None)]
             }
             // A client of OpenAI's API has nowhere to keep it.
             AnswerEvent::Signature(_) => Vec::new(),
-            AnswerEvent::ToolCall { id, name } => self.begin_call(id, name).into_iter().collect(),
-            AnswerEvent::ToolArguments(piece) => self.arguments(piece).into_iter().collect(),
-            AnswerEvent::Ended(end) => self.end(&end),
+            AnswerEvent::ToolCall { id, name } => self.begin_call(of, id, name).into_iter().collect(),
+            AnswerEvent::ToolArguments(piece) => self.arguments(of, piece).into_iter().collect(),
+            AnswerEvent::Ended(end) => self.end(of, &end),
         }
     }
 
     /// The chunks of an event, as [`ChunkWriter::on`] gives them, each handed to `write` to be written as JSON.
-    pub fn write(&mut self, event: AnswerEvent, mut write: impl FnMut(ChunkJson<'_>)) {
+    pub fn write(&mut self, of: usize, event: AnswerEvent, mut write: impl FnMut(ChunkJson<'_>)) {
         match PieceKind::of(&event) {
             Some((kind, text)) => {
-                if self.pieces.as_ref().is_none_or(|form| form.kind() != kind) {
-                    self.pieces = self.on(kind.empty()).first().and_then(|empty| PieceForm::of(kind, empty));
+                if self.pieces(of).is_none_or(|form| form.kind() != kind) {
+                    let form = self.on(of, kind.empty()).first().and_then(|empty| PieceForm::of(kind, empty));
+                    self.set_pieces(of, form);
                 }
-                if let Some(form) = &self.pieces {
+                if let Some(form) = self.pieces(of) {
                     return write(ChunkJson::Piece(form, text));
                 }
             }
             // It may change what all chunks share, or to which call the pieces belong.
-            None => self.pieces = None,
+            None => self.set_pieces(of, None),
         }
-        self.on(event).iter().for_each(|chunk| write(ChunkJson::Whole(chunk)));
+        self.on(of, event).iter().for_each(|chunk| write(ChunkJson::Whole(chunk)));
+    }
+
+    fn pieces(&self, of: usize) -> Option<&PieceForm> {
+        self.choices.get(of)?.pieces.as_ref()
+    }
+
+    fn set_pieces(&mut self, of: usize, form: Option<PieceForm>) {
+        if let Some(choice) = self.choices.get_mut(of) {
+            choice.pieces = form;
+        }
     }
 
     /// Id, type and name are told here and never again: openai-python joins repeated ones.
-    fn begin_call(&mut self, id: String, name: String) -> Option<ChatChunk> {
-        let index = self.calls;
-        self.calls += 1;
+    fn begin_call(&mut self, of: usize, id: String, name: String) -> Option<ChatChunk> {
+        let choice = self.choices.get_mut(of)?;
+        let index = choice.calls;
+        choice.calls += 1;
         let function = FunctionCallStream { name: Some(name), arguments: Some(String::new()) };
         match self.form {
-            CallForm::ToolCalls => Some(self.tool_call(index, Some(id), function)),
-            CallForm::FunctionCall if index == 0 => Some(self.function_call(function)),
+            CallForm::ToolCalls => Some(self.tool_call(of, index, Some(id), function)),
+            CallForm::FunctionCall if index == 0 => Some(self.function_call(of, function)),
             CallForm::FunctionCall => {
                 tracing::warn!("the model made a second call where one was allowed; it is left out");
                 None
@@ -115,57 +152,71 @@ impl ChunkWriter {
     }
 
     /// A piece of the arguments of the call that began last.
-    fn arguments(&self, piece: String) -> Option<ChatChunk> {
-        let index = self.calls.checked_sub(1)?;
+    fn arguments(&self, of: usize, piece: String) -> Option<ChatChunk> {
+        let index = self.choices.get(of)?.calls.checked_sub(1)?;
         let function = FunctionCallStream { name: None, arguments: Some(piece) };
         match self.form {
-            CallForm::ToolCalls => Some(self.tool_call(index, None, function)),
-            CallForm::FunctionCall => (index == 0).then(|| self.function_call(function)),
+            CallForm::ToolCalls => Some(self.tool_call(of, index, None, function)),
+            CallForm::FunctionCall => (index == 0).then(|| self.function_call(of, function)),
         }
     }
 
-    fn tool_call(&self, index: u32, id: Option<String>, function: FunctionCallStream) -> ChatChunk {
+    fn tool_call(
+        &self,
+        of: usize,
+        index: u32,
+        id: Option<String>,
+        function: FunctionCallStream,
+    ) -> ChatChunk {
         let kind = id.is_some().then_some(FunctionType::Function);
         let call = ChatCompletionMessageToolCallChunk { index, id, r#type: kind, function: Some(function) };
-        self.chunk(Delta { tool_calls: vec![call], ..Delta::default() }, None)
+        self.chunk(of, Delta { tool_calls: vec![call], ..Delta::default() }, None)
     }
 
-    fn function_call(&self, call: FunctionCallStream) -> ChatChunk {
-        self.chunk(Delta { function_call: Some(call), ..Delta::default() }, None)
+    fn function_call(&self, of: usize, call: FunctionCallStream) -> ChatChunk {
+        self.chunk(of, Delta { function_call: Some(call), ..Delta::default() }, None)
     }
 
-    fn end(&self, end: &AnswerEnd) -> Vec<ChatChunk> {
+    fn end(&mut self, of: usize, end: &AnswerEnd) -> Vec<ChatChunk> {
         let mut chunks = Vec::with_capacity(3);
         if end.reason == StopReason::Refusal {
             let delta = Delta { refusal: Some(REFUSAL.to_owned()), ..Delta::default() };
-            chunks.push(self.chunk(delta, None));
+            chunks.push(self.chunk(of, delta, None));
         }
-        chunks.push(self.chunk(Delta::default(), Some(finish_reason(&end.reason, self.form))));
-        if self.include_usage {
-            let usage = Some(Some(usage(end.usage)));
+        chunks.push(self.chunk(of, Delta::default(), Some(finish_reason(&end.reason, self.form))));
+        self.usage = self.usage.plus(end.usage);
+        self.open = self.open.saturating_sub(1);
+        if self.include_usage && self.open == 0 {
+            let usage = Some(Some(usage(self.usage)));
             chunks.push(ChatChunk { head: self.head.clone(), choices: Vec::new(), usage });
         }
         chunks
     }
 
-    fn chunk(&self, delta: Delta, finish_reason: Option<FinishReason>) -> ChatChunk {
-        let choice = ChunkChoice { index: 0, delta, finish_reason, logprobs: None };
+    fn chunk(&self, of: usize, delta: Delta, finish_reason: Option<FinishReason>) -> ChatChunk {
+        let choice = ChunkChoice { index: index(of), delta, finish_reason, logprobs: None };
         let usage = self.include_usage.then_some(None);
         ChatChunk { head: self.head.clone(), choices: vec![choice], usage }
     }
 }
 
-/// Folds the chunks of an answer into the answer itself.
+/// Folds the chunks of all answers into one body.
 #[derive(Debug, Default)]
 pub struct ChunkFold {
     head: Option<AnswerHead>,
+    choices: Vec<ChoiceFold>,
+    usage: Option<CompletionUsage>,
+}
+
+/// One answer, as far as it has come.
+#[derive(Debug, Default)]
+struct ChoiceFold {
     content: String,
     reasoning: String,
     refusal: Option<String>,
     tool_calls: Vec<ToolCall>,
     function_call: Option<FunctionCall>,
     finish_reason: Option<FinishReason>,
-    usage: Option<CompletionUsage>,
 }
 
 impl ChunkFold {
@@ -174,18 +225,39 @@ impl ChunkFold {
         self.head = Some(chunk.head);
         self.usage = chunk.usage.flatten().or(self.usage.take());
         for choice in chunk.choices {
-            self.content.push_str(choice.delta.content.as_deref().unwrap_or_default());
-            self.reasoning.push_str(choice.delta.reasoning_content.as_deref().unwrap_or_default());
-            if let Some(refusal) = choice.delta.refusal {
-                self.refusal.get_or_insert_default().push_str(&refusal);
+            let of = usize::try_from(choice.index).unwrap_or(usize::MAX);
+            if of >= self.choices.len() {
+                self.choices.resize_with(of.saturating_add(1), ChoiceFold::default);
             }
-            choice.delta.tool_calls.into_iter().for_each(|call| self.push_tool_call(call));
-            if let Some(piece) = choice.delta.function_call {
-                let nothing = FunctionCall { name: String::new(), arguments: String::new() };
-                add(self.function_call.get_or_insert(nothing), &piece);
+            if let Some(fold) = self.choices.get_mut(of) {
+                fold.push(choice);
             }
-            self.finish_reason = choice.finish_reason.or(self.finish_reason);
         }
+    }
+
+    /// The body; `None` when the chunks did not end with a finish reason for each answer and the usage.
+    #[must_use]
+    pub fn finish(self) -> Option<ChatCompletion> {
+        let head = AnswerHead { object: "chat.completion", ..self.head? };
+        let choices = self.choices.into_iter().enumerate().map(|(of, fold)| fold.finish(of));
+        let choices = choices.collect::<Option<Vec<Choice>>>().filter(|choices| !choices.is_empty())?;
+        Some(ChatCompletion { head, choices, usage: self.usage? })
+    }
+}
+
+impl ChoiceFold {
+    fn push(&mut self, choice: ChunkChoice) {
+        self.content.push_str(choice.delta.content.as_deref().unwrap_or_default());
+        self.reasoning.push_str(choice.delta.reasoning_content.as_deref().unwrap_or_default());
+        if let Some(refusal) = choice.delta.refusal {
+            self.refusal.get_or_insert_default().push_str(&refusal);
+        }
+        choice.delta.tool_calls.into_iter().for_each(|call| self.push_tool_call(call));
+        if let Some(piece) = choice.delta.function_call {
+            let nothing = FunctionCall { name: String::new(), arguments: String::new() };
+            add(self.function_call.get_or_insert(nothing), &piece);
+        }
+        self.finish_reason = choice.finish_reason.or(self.finish_reason);
     }
 
     fn push_tool_call(&mut self, piece: ChatCompletionMessageToolCallChunk) {
@@ -199,10 +271,7 @@ impl ChunkFold {
         }
     }
 
-    /// The answer; `None` when the chunks did not end with a finish reason and the usage.
-    #[must_use]
-    pub fn finish(self) -> Option<ChatCompletion> {
-        let head = AnswerHead { object: "chat.completion", ..self.head? };
+    fn finish(self, of: usize) -> Option<Choice> {
         // A refusal or a call without any text has no content; every other answer has one, be it empty.
         let has_calls = !self.tool_calls.is_empty() || self.function_call.is_some();
         let is_whole_without = self.refusal.is_some() || has_calls;
@@ -215,9 +284,13 @@ impl ChunkFold {
             tool_calls: self.tool_calls,
             function_call: self.function_call,
         };
-        let choice = Choice { index: 0, message, finish_reason: self.finish_reason?, logprobs: None };
-        Some(ChatCompletion { head, choices: vec![choice], usage: self.usage? })
+        Some(Choice { index: index(of), message, finish_reason: self.finish_reason?, logprobs: None })
     }
+}
+
+/// The number of an answer, as the wire has it.
+pub(super) fn index(of: usize) -> u32 {
+    u32::try_from(of).unwrap_or(u32::MAX)
 }
 
 fn add(call: &mut FunctionCall, piece: &FunctionCallStream) {
@@ -225,7 +298,8 @@ fn add(call: &mut FunctionCall, piece: &FunctionCallStream) {
     call.arguments.push_str(piece.arguments.as_deref().unwrap_or_default());
 }
 
-fn finish_reason(reason: &StopReason, form: CallForm) -> FinishReason {
+/// Why an answer ended, in OpenAI's words.
+pub(super) fn finish_reason(reason: &StopReason, form: CallForm) -> FinishReason {
     match reason {
         StopReason::EndTurn | StopReason::StopSequence | StopReason::PauseTurn => FinishReason::Stop,
         StopReason::ToolUse => match form {
@@ -241,8 +315,8 @@ fn finish_reason(reason: &StopReason, form: CallForm) -> FinishReason {
     }
 }
 
-/// Anthropic counts the parts of the prompt apart; OpenAI's `prompt_tokens` is all of it.
-fn usage(usage: Usage) -> CompletionUsage {
+/// Token counts in OpenAI's terms. Anthropic counts the parts of the prompt apart; OpenAI's `prompt_tokens` is all of it.
+pub(super) fn usage(usage: Usage) -> CompletionUsage {
     let prompt = usage.input.saturating_add(usage.cache_read).saturating_add(usage.cache_creation);
     let total = prompt.saturating_add(usage.output);
     CompletionUsage {

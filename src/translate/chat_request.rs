@@ -15,11 +15,16 @@ use crate::turn::{Effort, MediaSource, Parameter, Parameters, Turn};
 /// OpenAI's limit on `stop`.
 const MAX_STOP: usize = 4;
 
+/// OpenAI's limit on `n`.
+const MAX_N: u32 = 128;
+
 /// A translated request.
 #[derive(Debug, PartialEq)]
 pub struct Translated {
     /// What is asked, its images and files as they came.
     pub turn: Turn<MediaSource>,
+    /// How many answers to it.
+    pub n: usize,
     /// The form in which the client is to read of calls.
     pub calls: CallForm,
     /// Fields that were read, but are honoured in part or not at all.
@@ -44,6 +49,7 @@ pub fn name_of(parameter: Parameter) -> &'static str {
 /// 400 that names the field, for what is wrong and for what Couplet cannot do.
 pub fn turn(mut request: ChatRequest) -> Result<Translated, ApiError> {
     refuse_unsupported(&request)?;
+    let n = n(request.n)?;
     let mut adjusted = Vec::new();
     let parameters = parameters(&request, &mut adjusted)?;
     let format = format(request.response_format.take())?;
@@ -57,22 +63,14 @@ pub fn turn(mut request: ChatRequest) -> Result<Translated, ApiError> {
     let parameters = Parameters { stop, tool_choice: choice, calls, format, ..parameters };
     Ok(Translated {
         turn: Turn { model: request.model, system, history, question, tools: offered, parameters },
+        n,
         calls: form,
         adjusted,
     })
 }
 
-/// What is not built yet, or what Claude does not have, is refused by name.
+/// What Claude does not have is refused by name.
 fn refuse_unsupported(request: &ChatRequest) -> Result<(), ApiError> {
-    let not_yet = |field: &str| {
-        let message = format!("'{field}' is not supported by this version of Couplet yet.");
-        Err(ApiError::invalid_request(field, message).with_code("unsupported_parameter"))
-    };
-    match request.n {
-        None | Some(1) => {}
-        Some(0) => return Err(ApiError::invalid_request("n", "'n' must be at least 1.")),
-        Some(_) => return not_yet("n"),
-    }
     if request.modalities.as_ref().is_some_and(|list| list.iter().any(|modality| modality != "text")) {
         let message = "Claude answers in text only: 'modalities' may hold nothing but \"text\".";
         return Err(ApiError::invalid_request("modalities", message).with_code("unsupported_parameter"));
@@ -84,19 +82,21 @@ fn refuse_unsupported(request: &ChatRequest) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// How many answers are wanted.
+pub(super) fn n(n: Option<u32>) -> Result<usize, ApiError> {
+    let n = n.unwrap_or(1);
+    if (1..=MAX_N).contains(&n) {
+        return Ok(usize::try_from(n).unwrap_or(usize::MAX));
+    }
+    let message = format!("'n' must be between 1 and {MAX_N}.");
+    Err(ApiError::invalid_request("n", message).with_code("invalid_value"))
+}
+
 fn parameters(request: &ChatRequest, adjusted: &mut Vec<&'static str>) -> Result<Parameters, ApiError> {
     let (max_tokens_field, max_tokens) = match (request.max_completion_tokens, request.max_tokens) {
         (Some(tokens), _) => ("max_completion_tokens", Some(tokens)),
         (None, tokens) => ("max_tokens", tokens),
     };
-    if max_tokens == Some(0) {
-        let message = format!("'{max_tokens_field}' must be at least 1.");
-        return Err(ApiError::invalid_request(max_tokens_field, message).with_code("invalid_value"));
-    }
-    let temperature = in_range("temperature", request.temperature, 2.0)?;
-    if temperature.is_some_and(|value| value > 1.0) {
-        adjusted.push("temperature");
-    }
     let effort = request.reasoning_effort.as_ref().map(|effort| match effort {
         ReasoningEffort::None => Effort::Off,
         ReasoningEffort::Minimal | ReasoningEffort::Low => Effort::Low,
@@ -106,16 +106,38 @@ fn parameters(request: &ChatRequest, adjusted: &mut Vec<&'static str>) -> Result
         ReasoningEffort::Max => Effort::Max,
     });
     Ok(Parameters {
-        max_tokens,
+        max_tokens: self::max_tokens(max_tokens_field, max_tokens)?,
         stop: Vec::new(),
-        temperature: temperature.map(|value| value.min(1.0)),
+        temperature: temperature(request.temperature, adjusted)?,
         top_p: in_range("top_p", request.top_p, 1.0)?,
         effort,
         ..Parameters::default()
     })
 }
 
-fn in_range(field: &'static str, value: Option<f64>, max: f64) -> Result<Option<f64>, ApiError> {
+/// The largest number of tokens of the answer.
+pub(super) fn max_tokens(field: &'static str, tokens: Option<u32>) -> Result<Option<u32>, ApiError> {
+    if tokens == Some(0) {
+        let message = format!("'{field}' must be at least 1.");
+        return Err(ApiError::invalid_request(field, message).with_code("invalid_value"));
+    }
+    Ok(tokens)
+}
+
+/// The temperature on Claude's scale, which ends at 1 where OpenAI's ends at 2.
+pub(super) fn temperature(
+    value: Option<f64>,
+    adjusted: &mut Vec<&'static str>,
+) -> Result<Option<f64>, ApiError> {
+    let value = in_range("temperature", value, 2.0)?;
+    if value.is_some_and(|value| value > 1.0) {
+        adjusted.push("temperature");
+    }
+    Ok(value.map(|value| value.min(1.0)))
+}
+
+/// A number from 0 up to `max`.
+pub(super) fn in_range(field: &'static str, value: Option<f64>, max: f64) -> Result<Option<f64>, ApiError> {
     match value {
         Some(value) if !(0.0..=max).contains(&value) => {
             let message = format!("'{field}' must be between 0 and {max}.");
@@ -125,7 +147,8 @@ fn in_range(field: &'static str, value: Option<f64>, max: f64) -> Result<Option<
     }
 }
 
-fn stop(stop: Option<TextOrList<String>>) -> Result<Vec<String>, ApiError> {
+/// The texts that end the answer.
+pub(super) fn stop(stop: Option<TextOrList<String>>) -> Result<Vec<String>, ApiError> {
     let single = matches!(stop, Some(TextOrList::Text(_)));
     let texts = stop.map(TextOrList::into_vec).unwrap_or_default();
     if texts.len() > MAX_STOP {
@@ -199,6 +222,14 @@ mod tests {
         assert!(translated.adjusted.is_empty());
     }
 
+    #[rstest]
+    #[case(json!({}), 1)]
+    #[case(json!({"n": null}), 1)]
+    #[case(json!({"n": 128}), 128)]
+    fn n_says_how_many_answers_there_are(#[case] extra: Value, #[case] n: usize) {
+        assert_eq!(translate(&extra).unwrap().n, n);
+    }
+
     #[test]
     fn a_temperature_above_one_is_capped_and_reported() {
         let translated = translate(&json!({"temperature": 1.7})).unwrap();
@@ -210,7 +241,7 @@ mod tests {
     #[case(json!({"response_format": {"type": "yaml"}}), "response_format.type")]
     #[case(json!({"response_format": {"type": "json_schema"}}), "response_format.json_schema")]
     #[case(json!({"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": 5}}}}), "response_format.json_schema.schema")]
-    #[case(json!({"n": 2}), "n")]
+    #[case(json!({"n": 129}), "n")]
     #[case(json!({"n": 0}), "n")]
     #[case(json!({"modalities": ["text", "audio"]}), "modalities")]
     #[case(json!({"audio": {"voice": "alloy"}}), "audio")]

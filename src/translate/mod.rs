@@ -2,6 +2,7 @@
 //!
 //! - [`chat_request`]: a chat completion request → a [`Turn`](crate::turn::Turn).
 //! - [`chat_answer`]: events of an answer → chat chunks, and their fold into one answer.
+//! - [`completion_request`], [`completion_answer`]: the same for a text completion request.
 //! - [`failure`]: the one table that turns a failed turn into an error of the API.
 //! - [`media_failure`]: the same for images and files that cannot go to the model.
 //! - [`models`]: the CLI's list of models → OpenAI's, and which model a name means.
@@ -9,6 +10,8 @@
 pub mod chat_answer;
 pub mod chat_request;
 pub mod chunk_json;
+pub mod completion_answer;
+pub mod completion_request;
 mod content;
 pub mod failure;
 mod history;

@@ -122,7 +122,7 @@ fn error(failure: &TurnFailure) -> String {
 fn streamed(events: Vec<Result<AnswerEvent, TurnFailure>>) -> String {
     let mut writer = writer(true);
     let lines = events.into_iter().flat_map(|event| match event {
-        Ok(event) => writer.on(event).iter().map(|chunk| json!(chunk).to_string()).collect(),
+        Ok(event) => writer.on(0, event).iter().map(|chunk| json!(chunk).to_string()).collect(),
         Err(failure) => vec![error(&failure)],
     });
     lines.collect::<Vec<String>>().join("\n")
@@ -132,7 +132,7 @@ fn whole(events: Vec<Result<AnswerEvent, TurnFailure>>) -> String {
     let (mut writer, mut fold) = (writer(true), ChunkFold::default());
     for event in events {
         match event {
-            Ok(event) => writer.on(event).into_iter().for_each(|chunk| fold.push(chunk)),
+            Ok(event) => writer.on(0, event).into_iter().for_each(|chunk| fold.push(chunk)),
             Err(failure) => return error(&failure),
         }
     }

@@ -1,6 +1,9 @@
-//! The HTTP side, as far as no model is needed.
+//! The HTTP side, as far as no real CLI is needed.
 
 mod entrance;
 mod image_urls;
 mod media;
 mod requests;
+// It looks at processes in /proc.
+#[cfg(target_os = "linux")]
+mod several;

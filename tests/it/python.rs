@@ -66,6 +66,12 @@ async fn the_openai_package_runs_tool_loops_through_the_real_cli() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_openai_package_completes_texts_and_asks_for_several_answers() {
+    let said = behind_couplet("completions.py", Duration::from_secs(150), |_| {}).await;
+    assert!(said.as_ref().is_none_or(|said| said.matches(" ok\n").count() == 7), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn langchain_finds_a_chat_model_in_couplet() {
     let told = |upstream: &Upstream| upstream.set_default(Reply::agent());
     let said = behind_couplet("langchain_chat.py", Duration::from_secs(200), told).await;

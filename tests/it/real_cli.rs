@@ -1,6 +1,7 @@
 //! Tests with the real, pinned Claude Code CLI.
 
 mod chat;
+mod completions;
 mod demands;
 mod doctor;
 mod errors;
@@ -10,6 +11,7 @@ mod media;
 mod parameters;
 mod prefix;
 mod prompts;
+mod several;
 mod tools;
 mod warm;
 

@@ -109,7 +109,7 @@ def does_not_retry_in_vain():
     eager = OpenAI(base_url=sys.argv[1] + "/v1", api_key="any", max_retries=3)
     begun = time.monotonic()
     raises(openai.BadRequestError, "unsupported_parameter", lambda: eager.chat.completions.create(
-        model=MODEL, messages=[{"role": "user", "content": "x"}], n=2))
+        model=MODEL, messages=[{"role": "user", "content": "x"}], audio={"voice": "alloy", "format": "wav"}))
     raises(openai.AuthenticationError, "invalid_api_key", lambda: eager.chat.completions.create(
         model=MODEL, messages=[{"role": "user", "content": "[[err 401 authentication_error]]"}]))
     assert time.monotonic() - begun < 6

@@ -4,6 +4,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 mod calls;
+mod several;
 
 const USAGE: Usage = Usage { input: 25, cache_creation: 100, cache_read: 50, output: 12, thinking: 4 };
 
@@ -17,7 +18,7 @@ fn write(events: Vec<AnswerEvent>, include_usage: bool) -> Vec<ChatChunk> {
 
 fn write_in(form: CallForm, events: Vec<AnswerEvent>, include_usage: bool) -> Vec<ChatChunk> {
     let mut writer = ChunkWriter::new("chatcmpl-1", 7, "couplet-VERSION", include_usage, form);
-    events.into_iter().flat_map(|event| writer.on(event)).collect()
+    events.into_iter().flat_map(|event| writer.on(0, event)).collect()
 }
 
 fn started() -> AnswerEvent {
@@ -59,13 +60,13 @@ fn json_of(form: CallForm, events: &[AnswerEvent], as_pieces: bool) -> Vec<Strin
     let mut written = Vec::new();
     for event in events.iter().cloned() {
         if as_pieces {
-            writer.write(event, |chunk| {
+            writer.write(0, event, |chunk| {
                 let mut json = Vec::new();
                 chunk.write_to(&mut json).unwrap();
                 written.push(String::from_utf8(json).unwrap());
             });
         } else {
-            written.extend(writer.on(event).iter().map(|chunk| serde_json::to_string(chunk).unwrap()));
+            written.extend(writer.on(0, event).iter().map(|chunk| serde_json::to_string(chunk).unwrap()));
         }
     }
     written

@@ -28,10 +28,16 @@ async fn error_of(response: reqwest::Response) -> (u16, Value) {
 #[case("GET", "/", 404)]
 #[case("GET", "/v1", 404)]
 #[case("POST", "/v1/embeddings", 404)]
+#[case("POST", "/embeddings", 404)]
 #[case("POST", "/v1/responses", 404)]
+#[case("DELETE", "/v1/responses/resp_1", 404)]
+#[case("POST", "/v1/audio/speech", 404)]
+#[case("GET", "/v1/files", 404)]
+#[case("GET", "/v1/realtime?model=gpt-realtime", 404)]
 #[case("DELETE", "/v1/nothing/at/all", 404)]
 #[case("GET", "/v1/chat/completions", 405)]
 #[case("PUT", "/chat/completions", 405)]
+#[case("GET", "/v1/completions", 405)]
 #[case("POST", "/v1/models", 405)]
 #[case("DELETE", "/v1/models/x", 405)]
 #[case("POST", "/health", 405)]
@@ -59,6 +65,43 @@ async fn an_error_names_the_field_with_and_without_the_prefix(#[case] path: &str
     let app = app().await;
     let (status, error) = error_of(app.post(path).json(&body).send().await.expect("an answer")).await;
     assert_eq!((status, &error["param"]), (400, &json!("messages[0].content[0].text")), "{error}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_claude_has_nothing_for_says_where_to_look() {
+    let app = app().await;
+    for path in ["/v1/embeddings", "/embeddings"] {
+        let (_, error) = error_of(app.post(path).json(&json!({})).send().await.expect("an answer")).await;
+        let message = error["message"].as_str().expect("a message");
+        assert!(
+            message.contains("point the embeddings setting of your client at another server"),
+            "{message}"
+        );
+    }
+    let (_, error) = error_of(app.get("/v1/nothing").send().await.expect("an answer")).await;
+    let message = error["message"].as_str().expect("a message");
+    assert!(message.contains("/v1/chat/completions, /v1/completions, "), "{message}");
+}
+
+#[rstest]
+#[case(json!({"prompt": ""}), "prompt")]
+#[case(json!({"prompt": [464, 3797]}), "prompt")]
+#[case(json!({"prompt": ["a", " "]}), "prompt[1]")]
+#[case(json!({"prompt": "a", "best_of": 3}), "best_of")]
+#[case(json!({"prompt": "a", "n": 17}), "n")]
+#[case(json!({"prompt": vec!["a"; 17]}), "prompt")]
+#[tokio::test]
+async fn a_text_completion_that_cannot_be_asked_for_is_refused_by_name(
+    #[case] body: Value,
+    #[case] param: &str,
+) {
+    let mut body = body;
+    body["model"] = json!("claude-haiku-4-5");
+    let app = app().await;
+    for path in ["/v1/completions", "/completions"] {
+        let (status, error) = error_of(app.post(path).json(&body).send().await.expect("an answer")).await;
+        assert_eq!((status, &error["param"]), (400, &json!(param)), "{error}");
+    }
 }
 
 #[rstest]
