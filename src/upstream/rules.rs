@@ -192,23 +192,23 @@ mod tests {
 
     use super::*;
 
-    fn asked(fields: Value) -> Asked {
+    fn asked(fields: &Value) -> Asked {
         let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}]});
         body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         Asked::new(body)
     }
 
-    fn strictly(fields: Value) -> Option<String> {
+    fn strictly(fields: &Value) -> Option<String> {
         let mut rules = Rules::default();
         rules.be_strict();
         rules.error(&asked(fields)).map(|error| error.message)
     }
 
-    fn object(properties: Value) -> Value {
+    fn object(properties: &Value) -> Value {
         json!({"type": "object", "properties": properties, "additionalProperties": false})
     }
 
-    fn format_of(schema: Value) -> Value {
+    fn format_of(schema: &Value) -> Value {
         json!({"output_config": {"format": {"type": "json_schema", "schema": schema}}})
     }
 
@@ -229,10 +229,10 @@ mod tests {
         let mut rules = Rules::default();
         rules.refuse(None, field, "");
         let path = field.split('=').next().unwrap();
-        let error = rules.error(&asked(with)).expect("an error");
+        let error = rules.error(&asked(&with)).expect("an error");
         assert_eq!((error.status, error.kind.as_str()), (400, "invalid_request_error"));
         assert_eq!(error.message, format!("{path}: this model does not support this parameter"));
-        assert_eq!(rules.error(&asked(without)), None);
+        assert_eq!(rules.error(&asked(&without)), None);
     }
 
     #[test]
@@ -241,10 +241,10 @@ mod tests {
         rules.refuse(Some("m"), "top_p", "not with m");
         rules.refuse(Some("n"), "top_k", "not with n");
         assert_eq!(
-            rules.error(&asked(json!({"top_p": 1}))).map(|error| error.message).as_deref(),
+            rules.error(&asked(&json!({"top_p": 1}))).map(|error| error.message).as_deref(),
             Some("not with m")
         );
-        assert_eq!(rules.error(&asked(json!({"top_k": 1}))), None);
+        assert_eq!(rules.error(&asked(&json!({"top_k": 1}))), None);
     }
 
     #[rstest]
@@ -261,16 +261,16 @@ mod tests {
     #[case(json!({"tools": [{"name": "t"}], "tool_choice": {"type": "tool", "name": "u"}}), "tool_choice.tool.name: ")]
     #[case(json!({"messages": [{"content": [{"type": "text", "text": ""}]}]}), "messages: text content blocks must be non-empty")]
     #[case(json!({"messages": [{"content": [{"type": "text", "text": " "}]}]}), "messages: text content blocks must contain")]
-    #[case(format_of(json!({"type": "object", "properties": {}})), "output_config.format.schema: For 'object' type, 'additionalProperties'")]
-    #[case(format_of(object(json!({"a": {"type": "integer", "minimum": 1}}))), "output_config.format.schema: For 'integer' type, property 'minimum'")]
-    #[case(format_of(object(json!({"a": {"anyOf": [{"type": "string", "minLength": 1}]}}))), "output_config.format.schema: For 'string' type")]
-    #[case(format_of(object(json!({"a": {"type": "array", "items": {"type": "object"}}}))), "output_config.format.schema: For 'object'")]
-    #[case(format_of(object(json!({"a": {"type": "array", "minItems": 2}}))), "output_config.format.schema: For 'array' type, 'minItems'")]
-    #[case(format_of(object(json!({"a": {"$ref": "#"}}))), "output_config.format.schema: Recursive")]
-    #[case(format_of(json!({"$ref": "#/$defs/a", "$defs": {"a": object(json!({"a": {"$ref": "#/$defs/a"}}))}})), "output_config.format.schema: Recursive")]
+    #[case(format_of(&json!({"type": "object", "properties": {}})), "output_config.format.schema: For 'object' type, 'additionalProperties'")]
+    #[case(format_of(&object(&json!({"a": {"type": "integer", "minimum": 1}}))), "output_config.format.schema: For 'integer' type, property 'minimum'")]
+    #[case(format_of(&object(&json!({"a": {"anyOf": [{"type": "string", "minLength": 1}]}}))), "output_config.format.schema: For 'string' type")]
+    #[case(format_of(&object(&json!({"a": {"type": "array", "items": {"type": "object"}}}))), "output_config.format.schema: For 'object'")]
+    #[case(format_of(&object(&json!({"a": {"type": "array", "minItems": 2}}))), "output_config.format.schema: For 'array' type, 'minItems'")]
+    #[case(format_of(&object(&json!({"a": {"$ref": "#"}}))), "output_config.format.schema: Recursive")]
+    #[case(format_of(&json!({"$ref": "#/$defs/a", "$defs": {"a": object(&json!({"a": {"$ref": "#/$defs/a"}}))}})), "output_config.format.schema: Recursive")]
     fn a_strict_api_refuses_what_anthropic_s_refuses(#[case] fields: Value, #[case] message: &str) {
-        assert_eq!(Rules::default().error(&asked(fields.clone())), None, "if it is not strict it does not");
-        let said = strictly(fields).expect("an error");
+        assert_eq!(Rules::default().error(&asked(&fields)), None, "if it is not strict it does not");
+        let said = strictly(&fields).expect("an error");
         assert!(said.starts_with(message), "{said}");
     }
 
@@ -279,9 +279,9 @@ mod tests {
     #[case(json!({"thinking": {"type": "adaptive"}, "tools": [{"name": "t"}], "tool_choice": {"type": "auto"}, "temperature": 1}))]
     #[case(json!({"thinking": {"type": "disabled"}, "tools": [{"name": "t"}], "tool_choice": {"type": "any"}, "temperature": 0.5, "top_k": 3}))]
     #[case(json!({"thinking": {"type": "enabled", "budget_tokens": 1024}, "max_tokens": 1025, "top_p": 0.95}))]
-    #[case(format_of(json!({"$ref": "#/$defs/a", "$defs": {"a": object(json!({"a": {"enum": ["x"]}, "b": {"$ref": "#/$defs/b"}, "c": {"$ref": "#/$defs/b"}})),
+    #[case(format_of(&json!({"$ref": "#/$defs/a", "$defs": {"a": object(&json!({"a": {"enum": ["x"]}, "b": {"$ref": "#/$defs/b"}, "c": {"$ref": "#/$defs/b"}})),
         "b": {"type": "array", "items": {"anyOf": [{"type": "null"}]}, "minItems": 1}}})))]
     fn a_strict_api_takes_the_rest(#[case] fields: Value) {
-        assert_eq!(strictly(fields), None);
+        assert_eq!(strictly(&fields), None);
     }
 }
