@@ -4,10 +4,11 @@
 //! scripted API and tells in a line what was seen.
 //!
 //! - `laboratory`: the CLI, the scripted API and folders of their own.
-//! - `basics`, `fidelity`, `media`, `tools`, `conversations`, `endings`: the checks.
+//! - `basics`, `fidelity`, `demands`, `media`, `tools`, `conversations`, `endings`: the checks.
 
 mod basics;
 mod conversations;
+mod demands;
 mod endings;
 mod fidelity;
 mod laboratory;
@@ -78,6 +79,7 @@ pub async fn examine(cli: PathBuf, launcher: PathBuf) -> std::io::Result<Report>
     let checks = [
         &basics::CHECKS[..],
         &fidelity::CHECKS,
+        &demands::CHECKS,
         &media::CHECKS,
         &tools::CHECKS,
         &conversations::CHECKS,

@@ -22,6 +22,9 @@ use crate::turn::{MediaSource, Parameter, Turn};
 /// Names the parameters of a request that were accepted but not honoured as they were.
 const IGNORED: HeaderName = HeaderName::from_static("x-couplet-ignored");
 
+/// What a field of a chat completion request is called in the request that was sent, where that is something else.
+pub type SentAs = fn(&str) -> Option<String>;
+
 /// What an endpoint made of a request.
 #[derive(Debug)]
 pub struct Question {
@@ -35,8 +38,8 @@ pub struct Question {
     pub ignored: Vec<String>,
     /// What the endpoint calls a parameter.
     pub name_of: fn(Parameter) -> &'static str,
-    /// What it calls the field that holds the conversation.
-    pub asked_in: &'static str,
+    /// What it calls a field of a chat completion request.
+    pub sent_as: SentAs,
 }
 
 /// A question that was asked.
@@ -45,7 +48,7 @@ pub struct Asked {
     answers: Answers,
     ignored: Vec<String>,
     name_of: fn(Parameter) -> &'static str,
-    asked_in: &'static str,
+    sent_as: SentAs,
     log: RequestLog,
 }
 
@@ -66,7 +69,7 @@ pub trait WholeForm {
 /// # Errors
 /// When the model is not known, images and files cannot be had, or there are more answers than this server gives at once.
 pub async fn ask(app: &App, tenant: Tenant, log: RequestLog, question: Question) -> Result<Asked, ApiError> {
-    let Question { turns, n, stream, mut ignored, name_of, asked_in } = question;
+    let Question { turns, n, stream, mut ignored, name_of, sent_as } = question;
     if let Some(turn) = turns.first() {
         log.asked(&turn.model, stream);
     }
@@ -75,10 +78,10 @@ pub async fn ask(app: &App, tenant: Tenant, log: RequestLog, question: Question)
     for mut turn in turns {
         models::resolve(app, &mut turn).await?;
         if let Some(field) = app.claude.cuts(&turn).await {
-            name(field, &mut ignored);
+            name(&sent_as(field).unwrap_or_else(|| field.to_owned()), &mut ignored);
         }
         log.resolved(&turn.model, &ignored);
-        let refused = |failure| media_failure::api_error(&failure).about("messages", asked_in);
+        let refused = |failure| media_failure::api_error(&failure).in_words_of(sent_as);
         let turn = app.media.prepare(turn).await.map_err(refused)?;
         prepared.push(turn);
     }
@@ -88,7 +91,7 @@ pub async fn ask(app: &App, tenant: Tenant, log: RequestLog, question: Question)
     if let Some(answer) = answers.first() {
         log.answered_by(answer.origin());
     }
-    Ok(Asked { answers: Answers::new(answers), ignored, name_of, asked_in, log })
+    Ok(Asked { answers: Answers::new(answers), ignored, name_of, sent_as, log })
 }
 
 /// Refuses more answers than could be given side by side.
@@ -109,9 +112,9 @@ impl Asked {
     /// # Errors
     /// When a turn fails before the headers are sent.
     pub async fn stream(self, form: impl sse::StreamForm) -> Result<Response, ApiError> {
-        let Self { answers, mut ignored, name_of, asked_in, log } = self;
+        let Self { answers, mut ignored, name_of, sent_as, log } = self;
         let note = |event: &AnswerEvent| note_unheeded(event, name_of, &mut ignored, &log);
-        let response = sse::respond(answers, form, log.clone(), asked_in, note).await?;
+        let response = sse::respond(answers, form, log.clone(), sent_as, note).await?;
         Ok(name_ignored(response, &ignored))
     }
 
@@ -120,9 +123,9 @@ impl Asked {
     /// # Errors
     /// When a turn fails.
     pub async fn whole(self, mut form: impl WholeForm) -> Result<Response, ApiError> {
-        let Self { mut answers, mut ignored, name_of, asked_in, log } = self;
+        let Self { mut answers, mut ignored, name_of, sent_as, log } = self;
         while !answers.are_complete() {
-            let failed = |error| reply::failed_turn(&error, &log, asked_in);
+            let failed = |error| reply::failed_turn(&error, &log, sent_as);
             let (of, event) = answers.next().await.map_err(failed)?;
             log.event(&event);
             note_unheeded(&event, name_of, &mut ignored, &log);

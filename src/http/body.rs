@@ -24,12 +24,20 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// 415 for another content type (a web page may send `text/plain` without asking first), 413 for too large a body,
 /// 408 for too slow a client, 400 for what is no such request.
 pub async fn json<T: DeserializeOwned>(request: Request) -> Result<Parsed<T>, ApiError> {
+    parse(&bytes(request).await?)
+}
+
+/// Reads a body that says it is JSON.
+///
+/// # Errors
+/// As those of [`json`], but for the last.
+pub async fn bytes(request: Request) -> Result<Bytes, ApiError> {
     if !is_json(request.headers()) {
         let message = "The body must be JSON: send `content-type: application/json`.";
         return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request_error", message)
             .with_code("unsupported_media_type"));
     }
-    parse(&read(request).await?)
+    read(request).await
 }
 
 async fn read(request: Request) -> Result<Bytes, ApiError> {

@@ -11,11 +11,10 @@ use super::sse::{StreamForm, write_data};
 use super::{App, body, sse};
 use crate::claude::answer::AnswerEvent;
 use crate::openai::chat_answer::ChatCompletion;
-use crate::openai::chat_request::ChatRequest;
 use crate::openai::error::ApiError;
-use crate::openai::parse::Parsed;
 use crate::tenant::Tenant;
 use crate::translate::chat_answer::{ChunkFold, ChunkWriter};
+use crate::translate::chat_body::{self, ChatBody};
 use crate::translate::chat_request;
 
 /// The route.
@@ -29,20 +28,11 @@ async fn create(
     request: Request,
 ) -> Result<Response, ApiError> {
     let log = RequestLog::of(&request);
-    let Parsed { request, mut ignored } = body::json::<ChatRequest>(request).await?;
-    let stream = request.stream.unwrap_or(false);
-    let include_usage =
-        request.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false);
-    let chat_request::Translated { turn, n, calls, adjusted } = chat_request::turn(request)?;
+    let body = chat_body::read(&body::bytes(request).await?)?;
+    let ChatBody { translated, stream, include_usage, mut ignored, name_of, sent_as } = body;
+    let chat_request::Translated { turn, n, calls, adjusted } = translated;
     ignored.extend(adjusted.into_iter().map(ToOwned::to_owned));
-    let question = Question {
-        turns: vec![turn],
-        n,
-        stream,
-        ignored,
-        name_of: chat_request::name_of,
-        asked_in: "messages",
-    };
+    let question = Question { turns: vec![turn], n, stream, ignored, name_of, sent_as };
     let asked = ask(&app, tenant, log, question).await?;
 
     let (id, now) = new_head("chatcmpl");

@@ -44,7 +44,7 @@ async fn create(
         turn.parameters.effort = effort.or(Some(Effort::Off));
     }
     let name_of = chat_request::name_of;
-    let question = Question { turns, n, stream, ignored, name_of, asked_in: "prompt" };
+    let question = Question { turns, n, stream, ignored, name_of, sent_as: completion_request::sent_as };
     let asked = ask(&app, tenant, log, question).await?;
 
     let (id, now) = new_head("cmpl");

@@ -8,6 +8,7 @@ use axum::http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
+use super::ask::SentAs;
 use super::request_log::{ErrorCode, RequestLog};
 use crate::claude::failure::TurnFailure;
 use crate::openai::error::ApiError;
@@ -37,12 +38,11 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// For a turn that failed, whose conversation came in that field. The log gets the cause, which the client does not need to
-/// know.
+/// For a turn that failed. The log gets the cause, which the client does not need to know.
 #[must_use]
-pub fn failed_turn(failure: &TurnFailure, log: &RequestLog, asked_in: &str) -> ApiError {
+pub fn failed_turn(failure: &TurnFailure, log: &RequestLog, sent_as: SentAs) -> ApiError {
     log.cause(failure.kind());
-    failure::api_error(failure, SystemTime::now()).about("messages", asked_in)
+    failure::api_error(failure, SystemTime::now()).in_words_of(sent_as)
 }
 
 /// For methods that a path does not have.

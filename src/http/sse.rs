@@ -11,6 +11,7 @@ use futures_util::FutureExt;
 use futures_util::stream::{self, Stream};
 
 use super::answers::Answers;
+use super::ask::SentAs;
 use super::reply;
 use super::request_log::RequestLog;
 use crate::claude::answer::AnswerEvent;
@@ -52,8 +53,8 @@ pub trait StreamForm: Send + 'static {
 }
 
 /// Answers with a stream, or with an error if a turn fails before the model begins. `seen` is shown the event that was
-/// waited for before the headers are sent: the first of any of the answers. `asked_in` is the field that
-/// errors about all of the conversation name.
+/// waited for before the headers are sent: the first of any of the answers. `sent_as` names the
+/// fields in errors.
 ///
 /// # Errors
 /// The failure of a turn, while no headers are sent.
@@ -61,7 +62,7 @@ pub async fn respond(
     mut answers: Answers,
     form: impl StreamForm,
     log: RequestLog,
-    asked_in: &'static str,
+    sent_as: SentAs,
     seen: impl FnOnce(&AnswerEvent),
 ) -> Result<Response, ApiError> {
     let first = match tokio::time::timeout(HOLD_BACK, answers.next()).await {
@@ -69,10 +70,10 @@ pub async fn respond(
             seen(&event);
             Some((of, event))
         }
-        Ok(Err(error)) => return Err(reply::failed_turn(&error, &log, asked_in)),
+        Ok(Err(error)) => return Err(reply::failed_turn(&error, &log, sent_as)),
         Err(_still_silent) => None,
     };
-    let stream = EventStream { answers, form, log, asked_in, first, ended: false };
+    let stream = EventStream { answers, form, log, sent_as, first, ended: false };
     let mut response = Response::new(Body::from_stream(stream.into_stream()));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
@@ -86,7 +87,7 @@ struct EventStream<F> {
     answers: Answers,
     form: F,
     log: RequestLog,
-    asked_in: &'static str,
+    sent_as: SentAs,
     /// The event that was waited for before the headers were sent.
     first: Option<(usize, AnswerEvent)>,
     ended: bool,
@@ -149,7 +150,7 @@ impl<F: StreamForm> EventStream<F> {
 
     fn write_failure(&mut self, error: &TurnFailure, bytes: &mut Vec<u8>) {
         self.ended = true;
-        let api_error = reply::failed_turn(error, &self.log, self.asked_in);
+        let api_error = reply::failed_turn(error, &self.log, self.sent_as);
         self.log.fail(api_error.code.unwrap_or(api_error.kind), api_error.status);
         self.form.failure(&api_error, bytes);
     }

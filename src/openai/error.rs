@@ -77,13 +77,13 @@ impl ApiError {
         self
     }
 
-    /// The same error, with the field `written` under the name it has in the request that was sent.
+    /// The same error, with fields under the names that they have in the request that was sent, where `sent_as` knows others.
     #[must_use]
-    pub fn about(mut self, written: &str, sent: &str) -> Self {
-        if self.param.as_deref() == Some(written) {
-            self.message = self.message.replace(&format!("'{written}'"), &format!("'{sent}'"));
-            self.param = Some(sent.to_owned());
-        }
+    pub fn in_words_of(mut self, sent_as: impl Fn(&str) -> Option<String>) -> Self {
+        // Messages quote fields in apostrophes. What else stands between two of them is no field's name.
+        let words = self.message.split('\'').map(|word| sent_as(word).unwrap_or_else(|| word.to_owned()));
+        self.message = words.collect::<Vec<_>>().join("'");
+        self.param = self.param.map(|field| sent_as(&field).unwrap_or(field));
         self
     }
 
@@ -119,6 +119,16 @@ pub struct ErrorBody {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_names_the_field_that_was_sent() {
+        let error =
+            || ApiError::invalid_request("messages[0]", "The client's 'messages[0]' and 'messages' are odd.");
+        let renamed = error().in_words_of(|field| (field == "messages[0]").then(|| "input".to_owned()));
+        assert_eq!(renamed.message, "The client's 'input' and 'messages' are odd.");
+        assert_eq!(renamed.param.as_deref(), Some("input"));
+        assert_eq!(error().in_words_of(|_| None), error());
+    }
 
     #[test]
     fn the_body_carries_all_four_keys_even_when_empty() {

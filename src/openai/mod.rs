@@ -10,4 +10,5 @@ pub mod completion_request;
 pub mod error;
 pub mod model;
 pub mod parse;
+pub mod responses_request;
 pub mod text_or;

@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::error::ApiError;
 
@@ -25,6 +25,14 @@ const MAX_IGNORED: usize = 32;
 /// 400 that names the field, or says where the JSON is broken. Nothing of the content is in the message but the
 /// offending number or type name.
 pub fn parse<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<Parsed<T>, ApiError> {
+    typed(fields(body)?)
+}
+
+/// The fields of a body that are not null, for one that may be of several types.
+///
+/// # Errors
+/// 400 that says where the JSON is broken.
+pub fn fields(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     let value: Value = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
     let Value::Object(mut fields) = value else {
         return Err(ApiError::new(
@@ -34,6 +42,14 @@ pub fn parse<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<Parsed<T>, Api
         ));
     };
     fields.retain(|_, value| !value.is_null());
+    Ok(fields)
+}
+
+/// The request that these [`fields`] are.
+///
+/// # Errors
+/// 400 that names the field.
+pub fn typed<T: for<'de> Deserialize<'de>>(fields: Map<String, Value>) -> Result<Parsed<T>, ApiError> {
     let value = Value::Object(fields);
 
     let mut ignored = Vec::new();

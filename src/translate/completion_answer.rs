@@ -204,7 +204,9 @@ mod tests {
             (0, ended(StopReason::MaxTokens)),
         ];
         let mut fold = CompletionFold::default();
-        chunks(&[Some("a: "), Some("b: ")], true, events).into_iter().for_each(|chunk| fold.push(chunk));
+        for chunk in chunks(&[Some("a: "), Some("b: ")], true, events) {
+            fold.push(chunk);
+        }
         let answer = json!(fold.finish().unwrap());
         let choices = json!([
             {"text": "a: nought", "index": 0, "logprobs": null, "finish_reason": "length"},
@@ -216,7 +218,9 @@ mod tests {
     fn without_the_end_of_each_there_is_no_body() {
         let mut fold = CompletionFold::default();
         let events = vec![(0, started()), (1, started()), (0, text("a")), (1, ended(StopReason::EndTurn))];
-        chunks(&[None, None], true, events).into_iter().for_each(|chunk| fold.push(chunk));
+        for chunk in chunks(&[None, None], true, events) {
+            fold.push(chunk);
+        }
         assert_eq!(fold.finish(), None);
     }
 }

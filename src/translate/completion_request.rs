@@ -51,6 +51,12 @@ pub struct Translated {
     pub adjusted: Vec<&'static str>,
 }
 
+/// What a field of a chat completion request is called here, where that is something else.
+#[must_use]
+pub fn sent_as(field: &str) -> Option<String> {
+    (field == "messages").then(|| "prompt".to_owned())
+}
+
 /// Translates a request. The model stays as the client named it.
 ///
 /// # Errors
@@ -172,10 +178,11 @@ mod tests {
     #[test]
     fn parameters_arrive_in_the_turn() {
         let translated =
-            translate(&json!({"max_tokens": 5, "stop": ["END"], "temperature": 1.5, "top_p": 0.9})).unwrap();
+            translate(&json!({"max_tokens": 5, "stop": ["END", "\n"], "temperature": 1.5, "top_p": 0.9}))
+                .unwrap();
         let expected = Parameters {
             max_tokens: Some(5),
-            stop: vec!["END".to_owned()],
+            stop: vec!["END".to_owned(), "\n".to_owned()],
             temperature: Some(1.0),
             top_p: Some(0.9),
             ..Parameters::default()

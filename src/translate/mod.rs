@@ -1,5 +1,6 @@
 //! Pure translation between OpenAI's wire and the neutral middle: no I/O, no clock, no randomness.
 //!
+//! - [`chat_body`]: the body of a chat completion request, in either form; [`responses_request`]: that of the Responses API.
 //! - [`chat_request`]: a chat completion request → a [`Turn`](crate::turn::Turn).
 //! - [`chat_answer`]: events of an answer → chat chunks, and their fold into one answer.
 //! - [`completion_request`], [`completion_answer`]: the same for a text completion request.
@@ -8,6 +9,7 @@
 //! - [`models`]: the CLI's list of models → OpenAI's, and which model a name means.
 
 pub mod chat_answer;
+pub mod chat_body;
 pub mod chat_request;
 pub mod chunk_json;
 pub mod completion_answer;
@@ -17,5 +19,7 @@ pub mod failure;
 mod history;
 pub mod media_failure;
 pub mod models;
+pub mod responses_request;
+mod sent_fields;
 mod tool_choice;
 mod tools;

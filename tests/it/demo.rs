@@ -40,6 +40,20 @@ async fn it_says_that_it_is_a_demo_everywhere() {
 }
 
 #[tokio::test]
+async fn texts_are_completed_and_several_answers_given_without_a_cli() {
+    let server = demo(&[]).await;
+    let body = json!({"model": "sonnet", "prompt": ["[[say a]]", "[[say \"b\\nc\"]]"], "n": 2, "stop": "\n", "echo": true});
+    let request = reqwest::Client::new().post(format!("{}/v1/completions", server.url)).json(&body);
+    let answer: Value = request.send().await.expect("an answer").json().await.expect("JSON");
+    let choices = answer["choices"].as_array().unwrap_or_else(|| panic!("no choices: {answer}"));
+    let texts: Vec<&str> = choices.iter().filter_map(|choice| choice["text"].as_str()).collect();
+    let (a, b) = ("[[say a]]a", "[[say \"b\\nc\"]]b");
+    assert_eq!(texts, [a, a, b, b]);
+    let body = json!({"model": "sonnet", "input": "[[say a]]", "text": {"format": {"type": "text"}}});
+    assert_eq!(ask(&server, &body).await.data[0]["choices"][0]["message"]["content"], "a");
+}
+
+#[tokio::test]
 async fn always_is_a_demo_even_with_a_sign_in_and_never_is_none_without() {
     let server = demo(&[("COUPLET_DEMO", "always"), ("CLAUDE_CODE_OAUTH_TOKEN", "sk-ant-canary")]).await;
     let health: Value =

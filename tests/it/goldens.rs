@@ -14,11 +14,10 @@ use couplet::claude::frame_out;
 use couplet::claude::line_reader::LineReader;
 use couplet::claude::prompt_cache::CacheTtl;
 use couplet::media::{ImageUrls, Intake, MediaSettings};
-use couplet::openai::chat_request::ChatRequest;
 use couplet::openai::error::ApiError;
-use couplet::openai::parse::parse;
 use couplet::translate::chat_answer::{CallForm, ChunkFold, ChunkWriter};
-use couplet::translate::{chat_request, failure, media_failure};
+use couplet::translate::chat_body::{self, ChatBody};
+use couplet::translate::{failure, media_failure};
 use couplet::turn::{Parameters, Tool};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -184,8 +183,7 @@ async fn each_client_s_request_becomes_the_frames_it_should() {
 }
 
 async fn frames_of(body: &[u8], intake: &Intake) -> Result<String, ApiError> {
-    let parsed = parse::<ChatRequest>(body)?;
-    let translated = chat_request::turn(parsed.request)?;
+    let ChatBody { translated, ignored, .. } = chat_body::read(body)?;
     let turn = intake.prepare(translated.turn).await.map_err(|failure| media_failure::api_error(&failure))?;
     let mut lines = Vec::new();
     for frame in frame_in::of_turn(&turn, Some(CacheTtl::OneHour)) {
@@ -201,5 +199,5 @@ async fn frames_of(body: &[u8], intake: &Intake) -> Result<String, ApiError> {
         writeln!(lines, "choice: {tool_choice:?}, calls: {calls:?}, told as: {form:?}").expect("memory");
     }
     let frames = String::from_utf8(lines).expect("UTF-8");
-    Ok(format!("{frames}ignored: {:?}, adjusted: {:?}", parsed.ignored, translated.adjusted))
+    Ok(format!("{frames}ignored: {ignored:?}, adjusted: {:?}", translated.adjusted))
 }

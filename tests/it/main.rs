@@ -29,6 +29,7 @@ mod login;
 mod node;
 #[cfg(test)]
 mod opencode;
+mod parameters;
 #[cfg(test)]
 mod python;
 #[cfg(test)]

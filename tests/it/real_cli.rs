@@ -2,6 +2,7 @@
 
 mod chat;
 mod completions;
+mod cursor;
 mod demands;
 mod doctor;
 mod errors;

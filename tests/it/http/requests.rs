@@ -67,6 +67,36 @@ async fn an_error_names_the_field_with_and_without_the_prefix(#[case] path: &str
     assert_eq!((status, &error["param"]), (400, &json!("messages[0].content[0].text")), "{error}");
 }
 
+#[rstest]
+#[case(json!({"input": [{"role": "user", "content": [{"type": "input_text", "text": 5}]}]}), "input[0].content[0].text")]
+#[case(json!({"input": [{"role": "user", "content": [{"type": "input_text", "text": "a"},
+    {"type": "input_image", "image_url": "data:,x"}]}]}), "input[0].content[1].image_url")]
+#[case(json!({"input": "a", "tools": [{"type": "custom", "name": "ApplyPatch"}]}), "tools[0].type")]
+#[case(json!({"input": "a", "previous_response_id": "resp_1"}), "previous_response_id")]
+#[case(json!({"input": "a", "messages": []}), "messages")]
+#[case(json!({"input": null}), "messages")]
+#[case(json!({}), "messages")]
+#[tokio::test]
+async fn a_body_of_the_responses_form_is_told_its_own_fields(#[case] extra: Value, #[case] param: &str) {
+    let mut body = json!({"model": "claude-sonnet-5-5"});
+    body.as_object_mut().expect("an object").extend(extra.as_object().expect("fields").clone());
+    let app = app().await;
+    let (status, error) = error_of(app.chat(&body).await).await;
+    assert_eq!((status, &error["param"]), (400, &json!(param)), "{error}");
+    let message = error["message"].as_str().expect("a message");
+    assert!(param == "messages" || !message.contains("'messages"), "{message}");
+}
+
+#[tokio::test]
+async fn more_images_than_the_model_takes_are_told_as_the_input_s() {
+    let image = json!({"type": "input_image", "image_url": "https://example.com/a.png"});
+    let body =
+        json!({"model": "claude-sonnet-5-5", "input": [{"role": "user", "content": vec![image; 101]}]});
+    let app = app().await;
+    let (status, error) = error_of(app.chat(&body).await).await;
+    assert_eq!((status, &error["param"]), (400, &json!("input")), "{error}");
+}
+
 #[tokio::test]
 async fn an_endpoint_that_claude_has_nothing_for_says_where_to_look() {
     let app = app().await;
@@ -108,7 +138,7 @@ async fn a_text_completion_that_cannot_be_asked_for_is_refused_by_name(
 #[case(json!({"tools": [{"type": "function", "function": {"name": "f"}}, {"type": "function", "function": {"name": "g h"}}]}),
     "tools[1].function.name")]
 #[case(json!({"functions": [{"name": "f", "parameters": {"type": "null"}}]}), "functions[0].parameters.type")]
-#[case(json!({"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "required"}), "tool_choice")]
+#[case(json!({"tool_choice": "required"}), "tool_choice")]
 #[tokio::test]
 async fn tools_that_cannot_be_offered_are_refused_before_anything_is_started(
     #[case] extra: Value,

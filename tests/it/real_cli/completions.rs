@@ -71,6 +71,19 @@ async fn parameters_arrive_at_the_model_and_what_it_lacks_is_named() {
 }
 
 #[tokio::test]
+async fn a_line_end_ends_the_completion_of_a_line() {
+    let Some(app) = app().await else { return };
+    let prompt = r#"[[say "return a + b\n\nprint(f(1))"]]"#;
+    for stop in [json!("\n"), json!(["END", "\n"])] {
+        let answer = complete(&app, &json!({"prompt": prompt, "stop": stop})).await;
+        assert_eq!(choices(&answer), [("return a + b", "stop")]);
+    }
+    let answer = complete(&app, &json!({"prompt": prompt, "stop": "\n", "stream": true})).await;
+    let texts: String = answer.data.iter().filter_map(|chunk| chunk["choices"][0]["text"].as_str()).collect();
+    assert_eq!((&*texts, answer.done), ("return a + b", true));
+}
+
+#[tokio::test]
 async fn each_prompt_gets_its_answers_in_order_behind_it_where_it_is_echoed() {
     let Some(app) = app().await else { return };
     let prompts =
