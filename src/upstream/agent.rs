@@ -94,11 +94,11 @@ fn with_named(schema: &Value, question: &str) -> Value {
         .split(['`', '\'', '"'])
         .skip(1)
         .step_by(2)
-        .filter(|name| !name.contains(char::is_whitespace));
+        .filter(|name| !name.is_empty() && !name.contains(char::is_whitespace));
     let texts = names.map(|name| (name.to_owned(), json!({"type": "string"})));
-    let mut named = schema.clone();
-    named["properties"] = Value::Object(texts.collect());
-    named
+    let mut closer = schema.clone();
+    closer["properties"] = Value::Object(texts.collect());
+    closer
 }
 
 /// The tool whose arguments are the answer.
