@@ -4,6 +4,7 @@
 //! [`http`].
 
 pub mod answer_schema;
+pub mod anthropic;
 pub mod claude;
 pub mod config;
 pub mod doctor;

@@ -58,6 +58,8 @@ pub enum UserBlock<M = Media> {
         call_id: String,
         /// The result; none where the tool said nothing.
         content: Vec<ResultBlock<M>>,
+        /// Whether the client says that the tool failed. OpenAI's wire has no word for that.
+        is_error: bool,
     },
 }
 
@@ -154,6 +156,8 @@ pub enum MediaData {
     Url(String),
     /// Here, as base64 if it is well formed.
     Base64(String),
+    /// Here, as the text it is.
+    Text(String),
 }
 
 impl<M> Turn<M> {
@@ -181,12 +185,12 @@ fn map_blocks<M, N>(blocks: Vec<UserBlock<M>>, make: &mut impl FnMut(M) -> N) ->
         mapped.push(match block {
             UserBlock::Text(text) => UserBlock::Text(text),
             UserBlock::Media(media) => UserBlock::Media(make(media)),
-            UserBlock::ToolResult { call_id, content } => {
+            UserBlock::ToolResult { call_id, content, is_error } => {
                 let content = content.into_iter().map(|block| match block {
                     ResultBlock::Text(text) => ResultBlock::Text(text),
                     ResultBlock::Media(media) => ResultBlock::Media(make(media)),
                 });
-                UserBlock::ToolResult { call_id, content: content.collect() }
+                UserBlock::ToolResult { call_id, content: content.collect(), is_error }
             }
         });
     }
@@ -231,6 +235,8 @@ pub struct Parameters {
     pub top_k: Option<u32>,
     /// How hard the model thinks.
     pub effort: Option<Effort>,
+    /// How many tokens it may think, for models that have such a budget.
+    pub thinking_budget: Option<u32>,
     /// Whether it may call tools.
     pub tool_choice: ToolChoice,
     /// How many it may call in one answer.

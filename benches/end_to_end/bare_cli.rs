@@ -146,7 +146,7 @@ impl BareCli {
         let result = [ResultBlock::Text(RESULT.to_owned())];
         std::thread::sleep(TOOL_WORKS);
         let begun = Stopwatch::start();
-        self.write(&[FrameIn::call_result(&call, &result)]);
+        self.write(&[FrameIn::call_result(&call, &result, false)]);
         self.first_text();
         let time = begun.milliseconds();
         self.end();

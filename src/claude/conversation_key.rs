@@ -4,7 +4,7 @@
 //! same tenant may have the same one. Each message is hashed together with the key before it, every field with its length,
 //! so that no two conversations are written alike.
 //!
-//! The model, and whether it thinks at all, are part of the key, because a living process cannot change them without a
+//! The model, and whether and how much it thinks, are part of the key, because a living process cannot change them without a
 //! trace (see [`super::frame_in::changed_settings`]). The other parameters are set for each turn.
 
 use serde_json::{Map, Value};
@@ -27,6 +27,7 @@ enum Kind {
     AssistantMessage,
     Text,
     ToolResult,
+    ToolFailure,
     ToolUse,
     Image,
     ImageUrl,
@@ -98,6 +99,7 @@ impl ConversationKey {
         hash.field(&profile.whole);
         hash.field(turn.model.as_bytes());
         hash.number(u64::from(turn.parameters.effort == Some(Effort::Off)));
+        hash.number(turn.parameters.thinking_budget.map_or(0, |tokens| u64::from(tokens) + 1));
         turn.history.iter().fold(Self(hash.finish()), |key, message| match message {
             Message::User(blocks) => key.then_user(blocks),
             Message::Assistant(blocks) => key.then_assistant(blocks),
@@ -112,8 +114,8 @@ impl ConversationKey {
             match block {
                 UserBlock::Text(text) => hash.text(text),
                 UserBlock::Media(media) => hash.media(media),
-                UserBlock::ToolResult { call_id, content } => {
-                    hash.kind(Kind::ToolResult);
+                UserBlock::ToolResult { call_id, content, is_error } => {
+                    hash.kind(if *is_error { Kind::ToolFailure } else { Kind::ToolResult });
                     hash.field(call_id.as_bytes());
                     hash.number(content.len() as u64);
                     for block in content {

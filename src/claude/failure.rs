@@ -50,6 +50,9 @@ pub enum TurnFailure {
     /// The CLI wrote something Couplet cannot go on from.
     #[error("the Claude Code CLI said something unexpected: {0}")]
     Protocol(String),
+    /// The CLI only estimates how many tokens the turn would be.
+    #[error("the tokens could not be counted: {0}")]
+    NotCounted(&'static str),
     /// The CLI left tools out: it takes their schemas for wrong.
     #[error("the Claude Code CLI does not take the tools {names:?}")]
     ToolsNotTaken {
@@ -124,6 +127,7 @@ impl TurnFailure {
             Self::SlowReader { .. } => "slow_reader",
             Self::Crashed { .. } => "crashed",
             Self::Protocol(_) => "protocol",
+            Self::NotCounted(_) => "not_counted",
             Self::ToolsNotTaken { .. } => "tools_not_taken",
             Self::Unmet(Unmet::NotCalled) => "not_called",
             Self::Unmet(Unmet::Json(_)) => "not_of_the_form",

@@ -41,6 +41,24 @@ pub fn can_be_prepared(version: &str) -> bool {
     !is_before(version, [2, 1, 270])
 }
 
+/// Whether the CLI of that version tells what it counted from what it estimated: it takes `detail` with `get_context_usage`.
+/// (2.1.240 does not, and asks the model itself where nothing can be counted.)
+#[must_use]
+pub fn can_count(version: &str) -> bool {
+    !is_before(version, [2, 1, 270])
+}
+
+/// The models to which the CLI gives a budget of thinking. All others think as they see fit, whatever it is told (measured on
+/// 2.1.329).
+const WITH_BUDGET: [&str; 4] =
+    ["claude-haiku-4-5", "claude-sonnet-4-5", "claude-opus-4-5", "claude-sonnet-4-2025"];
+
+/// Whether a model, by its full id, thinks within a budget.
+#[must_use]
+pub fn has_thinking_budget(model: &str) -> bool {
+    WITH_BUDGET.iter().any(|known| model.starts_with(known))
+}
+
 fn is_before(version: &str, release: [u32; 3]) -> bool {
     let number: Vec<u32> = version.split('.').filter_map(|part| part.parse().ok()).collect();
     number.as_slice() < release.as_slice()

@@ -14,6 +14,7 @@
 //! - [`prompt_cache`]: how Anthropic's cache finds a history that is laid down anew.
 //! - [`memory`]: how much of it there is, and processes take; [`budget`]: what they may take together.
 //! - `answering`: one turn, from the queue to the end of its process or to its next turn.
+//! - `counting`: how many tokens a turn would be.
 //! - [`catalog`], [`credential`], [`failure`]: the models, who is signed in, what can go wrong.
 //!
 //! [`Claude`] is the whole of it, as the endpoints see it.
@@ -27,6 +28,7 @@ pub mod catalog;
 pub mod command_line;
 pub mod conversation;
 pub mod conversation_key;
+mod counting;
 pub mod credential;
 pub mod failure;
 pub mod features;
@@ -272,11 +274,19 @@ impl Claude {
         self.inner.supply.version().await
     }
 
-    /// The field of a request, if any, that the installed CLI does not hand on as it is.
-    pub async fn cuts<M>(&self, turn: &Turn<M>) -> Option<&'static str> {
+    /// The fields of a request that the installed CLI does not hand on as they are.
+    pub async fn cuts<M>(&self, turn: &Turn<M>) -> Vec<&'static str> {
+        let mut fields = Vec::new();
         // Without a usable CLI the turn fails for that.
-        let version = self.cli_version().await.ok()?;
-        features::cuts_descriptions(version, &turn.tools).then_some("tools[].function.description")
+        if let Ok(version) = self.cli_version().await
+            && features::cuts_descriptions(version, &turn.tools)
+        {
+            fields.push("tools[].function.description");
+        }
+        if turn.parameters.thinking_budget.is_some() && !features::has_thinking_budget(&turn.model) {
+            fields.push("thinking.budget_tokens");
+        }
+        fields
     }
 
     /// How many turns run at once.

@@ -192,6 +192,7 @@ mod tests {
             top_p: Some(0.5),
             top_k: Some(5),
             effort: Some(Effort::High),
+            thinking_budget: None,
             tool_choice: ToolChoice::Any,
             calls: CallsPerAnswer::One,
             format: Some(AnswerSchema::new(Map::new()).unwrap()),

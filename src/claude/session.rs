@@ -285,10 +285,15 @@ impl Session {
     ///
     /// # Errors
     /// When the call does not wait.
-    pub fn queue_result(&mut self, call_id: &str, result: &[ResultBlock]) -> Result<(), TurnFailure> {
+    pub fn queue_result(
+        &mut self,
+        call_id: &str,
+        result: &[ResultBlock],
+        is_error: bool,
+    ) -> Result<(), TurnFailure> {
         let no_call = || TurnFailure::Protocol("a result for a call that does not wait".to_owned());
         let call: WaitingCall = self.tools.take(call_id).ok_or_else(no_call)?;
-        self.queue(&FrameIn::call_result(&call, result))
+        self.queue(&FrameIn::call_result(&call, result, is_error))
     }
 
     /// The CLI's process id.

@@ -138,7 +138,7 @@ async fn taken_back(lab: &Laboratory) -> Finding {
             return Err("they were not all set".to_owned());
         }
         let follow_up = match calls_of(&set).pop() {
-            Some(call_id) => UserBlock::ToolResult { call_id, content: text("[[words 1]]") },
+            Some(call_id) => UserBlock::ToolResult { call_id, content: text("[[words 1]]"), is_error: false },
             None => UserBlock::Text("[[words 1]]".to_owned()),
         };
         let next = next_turn(&turn, &set, vec![follow_up])?;

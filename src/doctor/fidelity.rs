@@ -91,6 +91,7 @@ async fn tool_history(lab: &Laboratory) -> Finding {
     let result = UserBlock::ToolResult {
         call_id: "call_1".to_owned(),
         content: vec![ResultBlock::Text("22".to_owned())],
+        is_error: false,
     };
     let history = vec![user("weather?"), Message::Assistant(vec![call])];
     let question = vec![result, UserBlock::Text("[[words 1]]".to_owned())];

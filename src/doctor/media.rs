@@ -61,7 +61,7 @@ async fn arrives_everywhere(lab: &Laboratory, media: &(dyn Fn() -> Media + Sync)
         Message::Assistant(vec![call]),
     ];
     let asked = vec![
-        UserBlock::ToolResult { call_id: "call_1".to_owned(), content },
+        UserBlock::ToolResult { call_id: "call_1".to_owned(), content, is_error: false },
         UserBlock::Text("[[words 1]]".to_owned()),
     ];
     let trial = lab.ask(Turn { history, question: asked, ..question("") }).await;

@@ -133,7 +133,7 @@ async fn tool_calls(lab: &Laboratory) -> Finding {
     let results: Vec<UserBlock> = ids
         .iter()
         .zip(contents)
-        .map(|(id, content)| UserBlock::ToolResult { call_id: id.clone(), content })
+        .map(|(id, content)| UserBlock::ToolResult { call_id: id.clone(), content, is_error: false })
         .collect();
     // The client need not keep the order.
     let question = results.iter().rev().cloned().collect();
@@ -159,7 +159,7 @@ async fn long_result(lab: &Laboratory) -> Finding {
     let called = lab.ask(turn.clone()).await;
     let results = calls_of(&called)
         .into_iter()
-        .map(|call_id| UserBlock::ToolResult { call_id, content: text(&long) })
+        .map(|call_id| UserBlock::ToolResult { call_id, content: text(&long), is_error: false })
         .collect();
     let answered = lab.ask(next_turn(&turn, &called, results)?).await;
     answered.end()?;

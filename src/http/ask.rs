@@ -70,20 +70,12 @@ pub trait WholeForm {
 /// When the model is not known, images and files cannot be had, or there are more answers than this server gives at once.
 pub async fn ask(app: &App, tenant: Tenant, log: RequestLog, question: Question) -> Result<Asked, ApiError> {
     let Question { turns, n, stream, mut ignored, name_of, sent_as } = question;
-    if let Some(turn) = turns.first() {
-        log.asked(&turn.model, stream);
-    }
+    let first = turns.first().map(|turn| turn.model.clone());
+    log.asked(first.as_deref().unwrap_or_default(), stream);
     expect_room(turns.len(), n, app.claude.places())?;
     let mut prepared = Vec::with_capacity(turns.len());
-    for mut turn in turns {
-        models::resolve(app, &mut turn).await?;
-        if let Some(field) = app.claude.cuts(&turn).await {
-            name(&sent_as(field).unwrap_or_else(|| field.to_owned()), &mut ignored);
-        }
-        log.resolved(&turn.model, &ignored);
-        let refused = |failure| media_failure::api_error(&failure).in_words_of(sent_as);
-        let turn = app.media.prepare(turn).await.map_err(refused)?;
-        prepared.push(turn);
+    for turn in turns {
+        prepared.push(ready(app, &log, turn, sent_as, &mut ignored).await?);
     }
     let asked = prepared.into_iter().flat_map(|turn| std::iter::repeat_n(turn, n));
     let answers: Vec<Answer> = asked.map(|turn| app.claude.answer(tenant, turn)).collect();
@@ -104,6 +96,46 @@ fn expect_room(turns: usize, n: usize, places: usize) -> Result<(), ApiError> {
         "This server gives up to {places} answers at once (COUPLET_MAX_CONCURRENCY, COUPLET_MEMORY_BUDGET): ask for fewer {what}."
     );
     Err(ApiError::invalid_request(field, message).with_code("invalid_value"))
+}
+
+/// Counts the tokens that the model would be sent, instead of asking it, and answers with the `body` made of their number.
+///
+/// # Errors
+/// As [`ask`], and when they cannot be counted.
+pub async fn count<B: Serialize>(
+    app: &App,
+    tenant: Tenant,
+    log: &RequestLog,
+    question: Question,
+    body: impl FnOnce(u64) -> B,
+) -> Result<Response, ApiError> {
+    let Question { turns, mut ignored, sent_as, .. } = question;
+    let mut tokens: u64 = 0;
+    for turn in turns {
+        log.asked(&turn.model, false);
+        let turn = ready(app, log, turn, sent_as, &mut ignored).await?;
+        let counted = app.claude.count_tokens(tenant, turn).await;
+        let failed = |failure| reply::failed_turn(&failure, log, sent_as);
+        tokens = tokens.saturating_add(counted.map_err(failed)?);
+    }
+    Ok(name_ignored(Json(body(tokens)).into_response(), &ignored))
+}
+
+/// A turn as the model can be asked it. What of it is not honoured is added to `ignored`.
+async fn ready(
+    app: &App,
+    log: &RequestLog,
+    mut turn: Turn<MediaSource>,
+    sent_as: SentAs,
+    ignored: &mut Vec<String>,
+) -> Result<Turn, ApiError> {
+    models::resolve(app, &mut turn).await?;
+    for field in app.claude.cuts(&turn).await {
+        name(&sent_as(field).unwrap_or_else(|| field.to_owned()), ignored);
+    }
+    log.resolved(&turn.model, ignored);
+    let refused = |failure| media_failure::api_error(&failure).in_words_of(sent_as);
+    app.media.prepare(turn).await.map_err(refused)
 }
 
 impl Asked {

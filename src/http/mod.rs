@@ -1,13 +1,15 @@
 //! The HTTP side: routes, who may come in, server-sent events.
 //!
-//! - [`chat_completions`], [`completions`], [`models`], [`health`]: each module owns its routes.
+//! - [`chat_completions`], [`completions`], [`messages`], [`models`], [`health`]: each module owns its routes.
 //! - [`guard`], [`keys`]: the checks before them. A route without a check must opt out by name in [`router`].
 //! - [`body`], [`ask`], [`answers`], [`sse`], [`reply`]: bodies in, the model asked, streams and errors out.
+//! - [`anthropic_form`]: errors in the other form, on the paths of Anthropic's API.
 //! - [`unsupported`]: what is told of paths that are not served.
 //! - [`request_log`]: the id of each request, and its line in the log.
 //! - [`server`]: accepts and closes connections.
 
 pub mod answers;
+pub mod anthropic_form;
 pub mod ask;
 pub mod body;
 pub mod chat_completions;
@@ -15,6 +17,7 @@ pub mod completions;
 pub mod guard;
 pub mod health;
 pub mod keys;
+pub mod messages;
 pub mod models;
 pub mod reply;
 pub mod request_log;
@@ -104,8 +107,11 @@ pub struct App {
 
 /// All routes behind one stack of layers.
 pub fn router(app: App) -> Router {
-    let api =
-        Router::new().merge(chat_completions::router()).merge(completions::router()).merge(models::router());
+    let api = Router::new()
+        .merge(chat_completions::router())
+        .merge(completions::router())
+        .merge(messages::router())
+        .merge(models::router());
     // `/v1` is the documented prefix; some clients leave it out of their base URL.
     let guarded = Router::new()
         .nest("/v1", api.clone())
@@ -119,6 +125,7 @@ pub fn router(app: App) -> Router {
     let layers = ServiceBuilder::new()
         .layer(from_fn(request_log::write_lines))
         .layer(from_fn(tell_processing_time))
+        .layer(from_fn(anthropic_form::of_errors))
         .layer(CatchPanicLayer::custom(reply::after_panic))
         .layer(cors(&app.http.allowed_origins))
         .layer(from_fn_with_state(app.clone(), guard::check_host_and_origin));

@@ -1,12 +1,15 @@
-//! `GET /v1/models` and `/v1/models/{id}`.
+//! `GET /v1/models` and `/v1/models/{id}`, for clients of either API.
 
 use std::time::SystemTime;
 
 use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 
-use super::App;
+use super::{App, anthropic_form};
+use crate::anthropic;
 use crate::openai::error::ApiError;
 use crate::openai::model::{Model, ModelList};
 use crate::translate::{failure, models};
@@ -17,13 +20,26 @@ pub fn router() -> Router<App> {
     Router::new().route("/models", get(list)).route("/models/{*id}", get(one))
 }
 
-async fn list(State(app): State<App>) -> Result<Json<ModelList>, ApiError> {
-    Ok(Json(listed(&app).await?.into()))
+async fn list(State(app): State<App>, headers: HeaderMap) -> Result<Response, ApiError> {
+    let listed = listed(&app).await?;
+    if anthropic_form::is_asked_for(&headers) {
+        let listed: Vec<_> = listed.into_iter().map(models::in_anthropic_s_form).collect();
+        return Ok(Json(anthropic::model::ModelList::from(listed)).into_response());
+    }
+    Ok(Json(ModelList::from(listed)).into_response())
 }
 
-async fn one(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Model>, ApiError> {
+async fn one(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     let found = listed(&app).await?.into_iter().find(|model| model.base.id == id);
-    found.map(Json).ok_or_else(|| ApiError::model_not_found(&id))
+    let found = found.ok_or_else(|| ApiError::model_not_found(&id))?;
+    if anthropic_form::is_asked_for(&headers) {
+        return Ok(Json(models::in_anthropic_s_form(found)).into_response());
+    }
+    Ok(Json(found).into_response())
 }
 
 async fn listed(app: &App) -> Result<Vec<Model>, ApiError> {

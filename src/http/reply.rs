@@ -23,7 +23,6 @@ const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body())).into_response();
-        response.extensions_mut().insert(ErrorCode(self.code.unwrap_or(self.kind)));
         let headers = response.headers_mut();
         if !self.retry_can_help {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
@@ -34,6 +33,10 @@ impl IntoResponse for ApiError {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
             headers.insert(RETRY_AFTER_MS, HeaderValue::from(seconds.saturating_mul(1000)));
         }
+        let extensions = response.extensions_mut();
+        extensions.insert(ErrorCode(self.code.unwrap_or(self.kind)));
+        // For those who tell it in another form.
+        extensions.insert(self);
         response
     }
 }

@@ -149,6 +149,8 @@ impl Inner {
                     ImageUrls::Fetch => {
                         self.fetcher.fetch(&url, limits::MAX_FETCHED).await.map_err(Problem::Fetch)?
                     }
+                    // Where Anthropic is to fetch images, files are not handed on: what they are would not be known.
+                    ImageUrls::Pass if declared != Declared::Image => return Err(Problem::UrlsOff),
                     ImageUrls::Pass => {
                         address::check(&url)?;
                         return Ok(Media::ImageUrl(url));
@@ -157,6 +159,7 @@ impl Inner {
                 };
                 look_at(bytes, declared, None)
             }
+            MediaData::Text(text) => look_at(text.into(), declared, None),
             MediaData::Url(url) => {
                 self.work(move || {
                     let bytes = data_url::bytes_of_url(&url).map_err(|broken| match broken {

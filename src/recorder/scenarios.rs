@@ -99,6 +99,7 @@ fn history() -> Turn {
     let result = UserBlock::ToolResult {
         call_id: "call_1".to_owned(),
         content: vec![ResultBlock::Text("22".to_owned())],
+        is_error: false,
     };
     let history = vec![
         user("question 0"),

@@ -70,7 +70,7 @@ impl Tape {
     /// Answers a call that waits.
     pub(super) async fn write_result(&mut self, call: &str, result: &[ResultBlock]) -> io::Result<()> {
         let waiting = self.tools.take(call).ok_or_else(|| io::Error::other("the call does not wait"))?;
-        self.write(&FrameIn::call_result(&waiting, result)).await
+        self.write(&FrameIn::call_result(&waiting, result, false)).await
     }
 
     /// Ends the process and gives what was said.

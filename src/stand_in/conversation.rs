@@ -58,6 +58,7 @@ impl Conversation {
                 Value::Null
             }
             Some("set_max_thinking_tokens" | "interrupt" | "mcp_message") => Value::Null,
+            Some("get_context_usage") => self.context(request["detail"] == "summary"),
             other => {
                 let error = format!("Unsupported control request subtype: {}", other.unwrap_or_default());
                 return json!({"type": "control_response",
@@ -66,6 +67,14 @@ impl Conversation {
         };
         json!({"type": "control_response",
             "response": {"subtype": "success", "request_id": frame["request_id"], "response": response}})
+    }
+
+    /// The tokens of what was said: a quarter of the bytes, as the scripted API counts, or an estimate, as the CLI has one
+    /// where nothing counts. Those of tools are left out.
+    fn context(&self, is_estimate: bool) -> Value {
+        let bytes = json!([self.system, self.messages]).to_string().len();
+        let tokens = if is_estimate { bytes.div_ceil(3) } else { bytes / 4 };
+        json!({"categories": [{"name": "Messages", "tokens": tokens, "kind": "used"}]})
     }
 
     /// The body of a request to the API.
@@ -121,6 +130,7 @@ mod tests {
         let settings = json!({"model": "haiku", "env": {"CLAUDE_CODE_EXTRA_BODY": "{\"temperature\":0.5}",
             "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "9"}, "effortLevel": "low"});
         assert_eq!(control(json!({"subtype": "apply_flag_settings", "settings": settings})), "success");
+        assert_eq!(control(json!({"subtype": "get_context_usage", "detail": "full"})), "success");
         assert_eq!(control(json!({"subtype": "sing"})), "error");
         conversation.say(
             &json!({"type": "user", "message": {"role": "user", "content": "hi"}, "shouldQuery": false}),

@@ -6,6 +6,7 @@ use serde_json::Map;
 use super::chat_answer::CallForm;
 use super::history;
 use super::tools::{self, Tools};
+use super::turns::Conversation;
 use crate::answer_schema::{AnswerSchema, InvalidSchema};
 use crate::openai::chat_request::{ChatRequest, ResponseFormat};
 use crate::openai::error::ApiError;
@@ -55,8 +56,7 @@ pub fn turn(mut request: ChatRequest) -> Result<Translated, ApiError> {
     let format = format(request.response_format.take())?;
     let Tools { offered, choice, calls, form } = tools::take(&mut request, &mut adjusted)?;
     let stop = stop(request.stop)?;
-    let history::Conversation { system, history, question } =
-        history::conversation(request.messages, &mut adjusted)?;
+    let Conversation { system, history, question } = history::conversation(request.messages, &mut adjusted)?;
     if request.model.trim().is_empty() {
         return Err(ApiError::invalid_request("model", "'model' must name a model."));
     }

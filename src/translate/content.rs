@@ -5,7 +5,7 @@ use crate::openai::error::ApiError;
 use crate::turn::{Declared, MediaData, MediaSource, is_blank};
 
 /// The longest file name, in characters: what Anthropic's API takes as the title of a document.
-const MAX_FILE_NAME: usize = 500;
+pub(super) const MAX_FILE_NAME: usize = 500;
 
 /// A piece of a message of the user or of a tool.
 #[derive(Debug, PartialEq)]

@@ -53,6 +53,9 @@ pub fn api_error(failure: &TurnFailure, now: SystemTime) -> ApiError {
         TurnFailure::Protocol(_) => {
             server(StatusCode::BAD_GATEWAY, sentence(&failure.to_string())).with_code("upstream_unexpected")
         }
+        TurnFailure::NotCounted(_) => {
+            server(StatusCode::BAD_GATEWAY, sentence(&failure.to_string())).with_code("not_counted")
+        }
         TurnFailure::ToolsNotTaken { names } => {
             let message =
                 format!("The parameters of these functions are no valid JSON Schema: {}.", names.join(", "));
@@ -171,6 +174,7 @@ mod tests {
             TurnFailure::Crashed { status: "exit status: 1".to_owned() },
             TurnFailure::Protocol("odd".to_owned()),
             TurnFailure::BrokenOff,
+            TurnFailure::NotCounted("nobody knows"),
             TurnFailure::UsageLimit {
                 resets_at: Some(now + Duration::from_secs(5000)),
                 sentence: "used up".to_owned(),

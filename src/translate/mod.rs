@@ -8,6 +8,8 @@
 //! - [`media_failure`]: the same for images and files that cannot go to the model.
 //! - [`models`]: the CLI's list of models → OpenAI's, and which model a name means.
 
+pub mod anthropic_error;
+mod calls;
 pub mod chat_answer;
 pub mod chat_body;
 pub mod chat_request;
@@ -18,8 +20,12 @@ mod content;
 pub mod failure;
 mod history;
 pub mod media_failure;
+pub mod messages_answer;
+mod messages_history;
+pub mod messages_request;
 pub mod models;
 pub mod responses_request;
 mod sent_fields;
 mod tool_choice;
 mod tools;
+mod turns;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::anthropic;
 use crate::claude::catalog::{CliModel, ModelSizes};
 use crate::openai::model::Model;
 use crate::turn::{Effort, Turn};
@@ -44,6 +45,9 @@ pub fn apply_alias<M>(turn: &mut Turn<M>, aliases: &Aliases) {
 /// the Claude Code CLI that Couplet supports, 2026-06-01.
 const CREATED: u32 = 1_780_272_000;
 
+/// The same, as Anthropic writes it.
+const CREATED_AT: &str = "2026-06-01T00:00:00Z";
+
 /// The models of `/v1/models`: full ids, the CLI's aliases, the operator's aliases; each id once.
 #[must_use]
 pub fn listed(
@@ -85,6 +89,20 @@ pub fn listed(
         add(name, &full_id, name, "couplet");
     }
     listed
+}
+
+/// A model as clients of Anthropic's API read it.
+#[must_use]
+pub fn in_anthropic_s_form(model: Model) -> anthropic::model::Model {
+    anthropic::model::Model {
+        r#type: "model",
+        id: model.base.id,
+        display_name: model.name,
+        created_at: CREATED_AT,
+        lifecycle: "active",
+        max_input_tokens: model.context_length,
+        max_tokens: model.max_output_tokens,
+    }
 }
 
 /// The CLI's name for the model it would take by itself.

@@ -57,17 +57,40 @@ pub(super) fn take(request: &mut ChatRequest, adjusted: &mut Vec<&'static str>) 
 }
 
 /// What the fields are called that hold functions.
-struct FieldNames {
+pub(super) struct FieldNames {
     list: &'static str,
+    /// The largest number of functions.
+    max: usize,
     /// Of a function, after its index.
     function: &'static str,
+    /// Of the schema of its arguments.
+    schema: &'static str,
     /// As it is reported when it is not honoured.
     strict: &'static str,
 }
 
-const OF_TOOLS: FieldNames =
-    FieldNames { list: "tools", function: ".function", strict: "tools[].function.strict" };
-const OF_FUNCTIONS: FieldNames = FieldNames { list: "functions", function: "", strict: "functions[].strict" };
+const OF_TOOLS: FieldNames = FieldNames {
+    list: "tools",
+    max: MAX_TOOLS,
+    function: ".function",
+    schema: "parameters",
+    strict: "tools[].function.strict",
+};
+const OF_FUNCTIONS: FieldNames = FieldNames {
+    list: "functions",
+    max: MAX_TOOLS,
+    function: "",
+    schema: "parameters",
+    strict: "functions[].strict",
+};
+/// The `tools` of Anthropic's wire, which knows no limit to their number.
+pub(super) const OF_MESSAGES: FieldNames = FieldNames {
+    list: "tools",
+    max: usize::MAX,
+    function: "",
+    schema: "input_schema",
+    strict: "tools[].strict",
+};
 
 fn functions_of(tools: Vec<ToolDefinition>) -> Result<Vec<FunctionDefinition>, ApiError> {
     let function = |(index, tool): (usize, ToolDefinition)| {
@@ -81,14 +104,15 @@ fn functions_of(tools: Vec<ToolDefinition>) -> Result<Vec<FunctionDefinition>, A
     tools.into_iter().enumerate().map(function).collect()
 }
 
-fn offered(
+/// The functions as tools, if they can be offered.
+pub(super) fn offered(
     fields: &FieldNames,
     functions: Vec<FunctionDefinition>,
     adjusted: &mut Vec<&'static str>,
 ) -> Result<Vec<Tool>, ApiError> {
     let list = fields.list;
-    if functions.len() > MAX_TOOLS {
-        let message = format!("'{list}' may hold up to {MAX_TOOLS} functions.");
+    if functions.len() > fields.max {
+        let message = format!("'{list}' may hold up to {} functions.", fields.max);
         return Err(ApiError::invalid_request(list, message).with_code("invalid_value"));
     }
     // The CLI has no place for it: the model keeps to the schema as well as it can.
@@ -99,7 +123,7 @@ fn offered(
     let mut offered = Vec::with_capacity(functions.len());
     for (index, function) in functions.into_iter().enumerate() {
         let field = format!("{list}[{index}]{}", fields.function);
-        let tool = tool(&field, function)?;
+        let tool = tool(&field, fields.schema, function)?;
         if !names.insert(tool.name.clone()) {
             let message = "Each function must have a name of its own.";
             return Err(
@@ -111,7 +135,7 @@ fn offered(
     Ok(offered)
 }
 
-fn tool(field: &str, function: FunctionDefinition) -> Result<Tool, ApiError> {
+fn tool(field: &str, schema: &str, function: FunctionDefinition) -> Result<Tool, ApiError> {
     let name_field = format!("{field}.name");
     expect_name(&name_field, &function.name)?;
     if function.name == NOT_OFFERED_BY_THE_CLI {
@@ -120,7 +144,7 @@ fn tool(field: &str, function: FunctionDefinition) -> Result<Tool, ApiError> {
         );
         return Err(ApiError::invalid_request(name_field, message).with_code("invalid_value"));
     }
-    let schema = schema(&format!("{field}.parameters"), function.parameters)?;
+    let schema = self::schema(&format!("{field}.{schema}"), function.parameters)?;
     Ok(Tool { name: function.name, description: function.description.unwrap_or_default(), schema })
 }
 

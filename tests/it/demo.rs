@@ -6,6 +6,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::support::app::Streamed;
+use crate::support::messages;
 use crate::support::python::{python, run_script};
 use crate::support::server::Server;
 
@@ -198,4 +199,18 @@ async fn python_clients_can_try_it(#[case] script: &'static str, #[case] steps: 
         run_script(&python, script, &[&url, ""], &[], Duration::from_secs(60))
     });
     assert_eq!(said.await.expect("the script succeeds").matches(" ok\n").count(), steps);
+}
+
+#[tokio::test]
+async fn anthropic_s_api_is_there_too() {
+    let server = demo(&[]).await;
+    let post = async |path: &str| {
+        let request = reqwest::Client::new().post(format!("{}{path}", server.url));
+        let response = request.json(&messages::ask("[[words 3]]")).send().await.expect("an answer");
+        response.json::<Value>().await.expect("JSON")
+    };
+    let message = post("/v1/messages").await;
+    assert_eq!(message["content"], json!([{"type": "text", "text": "w0 w1 w2"}]), "{message}");
+    let counted = post("/v1/messages/count_tokens").await;
+    assert!(counted["input_tokens"].as_u64().is_some_and(|tokens| tokens > 0), "{counted}");
 }

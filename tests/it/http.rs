@@ -3,6 +3,7 @@
 mod entrance;
 mod image_urls;
 mod media;
+mod messages;
 mod requests;
 // It looks at processes in /proc.
 #[cfg(target_os = "linux")]

@@ -39,7 +39,7 @@ fn refuses_forms_and_force(upstream: &Upstream) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_openai_package_runs_tool_loops_through_the_real_cli() {
-    behind_couplet("tools.mjs", &[], 5, |_| {}).await;
+    behind_couplet("tools.mjs", &[], 5, Upstream::be_strict).await;
 }
 
 #[rstest]

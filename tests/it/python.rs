@@ -1,4 +1,4 @@
-//! Tests with Python clients, the official `openai` package above all.
+//! Tests with Python clients, the official `openai` and `anthropic` packages above all.
 
 use std::time::Duration;
 
@@ -9,12 +9,14 @@ use crate::support::app::Builder;
 use crate::support::python::{REQUIREMENTS, python, run_script};
 use crate::support::real_cli::real_cli;
 
-#[test]
-fn the_installed_openai_package_is_the_pinned_one() {
+#[rstest]
+#[case("openai")]
+#[case("anthropic")]
+fn the_installed_package_is_the_pinned_one(#[case] package: &str) {
     let Some(python) = python() else { return };
-    let pinned =
-        REQUIREMENTS.lines().find_map(|line| line.strip_prefix("openai==")).expect("openai is pinned");
-    let said = run_script(&python, "say_version.py", &["openai"], &[], Duration::from_secs(60));
+    let version = |line: &'static str| line.strip_prefix(package)?.strip_prefix("==");
+    let pinned = REQUIREMENTS.lines().find_map(version).expect("it is pinned");
+    let said = run_script(&python, "say_version.py", &[package], &[], Duration::from_secs(60));
     assert_eq!(said.trim(), pinned);
 }
 
@@ -70,13 +72,13 @@ async fn behind_couplet_with(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_openai_package_chats_through_the_real_cli() {
-    let said = behind_couplet("chat.py", Duration::from_secs(150), |_| {}).await;
+    let said = behind_couplet("chat.py", Duration::from_secs(150), Upstream::be_strict).await;
     assert!(said.as_ref().is_none_or(|said| said.matches(" ok\n").count() == 7), "{said:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_openai_package_runs_tool_loops_through_the_real_cli() {
-    let said = behind_couplet("tools.py", Duration::from_secs(150), |_| {}).await;
+    let said = behind_couplet("tools.py", Duration::from_secs(150), Upstream::be_strict).await;
     assert!(said.as_ref().is_none_or(|said| said.matches(" ok\n").count() == 10), "{said:?}");
 }
 
@@ -131,6 +133,12 @@ async fn langchain_gets_structured_output(#[case] api: usize) {
 async fn the_openai_package_completes_texts_and_asks_for_several_answers() {
     let said = behind_couplet("completions.py", Duration::from_secs(150), |_| {}).await;
     assert!(said.as_ref().is_none_or(|said| said.matches(" ok\n").count() == 7), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_anthropic_package_speaks_its_own_api_to_the_real_cli() {
+    let said = behind_couplet("messages.py", Duration::from_secs(150), |_| {}).await;
+    assert!(said.as_ref().is_none_or(|said| said.matches(" ok\n").count() == 9), "{said:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@ mod errors;
 mod history;
 mod leaving;
 mod media;
+mod messages;
 mod parameters;
 mod prefix;
 mod prompts;

@@ -26,10 +26,11 @@ fn read(path: &Path) -> String {
 
 /// Dependencies run one way: `http` → `translate` → `openai`, `claude`, `media` → `turn`.
 #[rstest]
-#[case("src/claude", &["crate::http", "crate::media", "crate::openai", "crate::translate", "crate::config", "crate::upstream"])]
-#[case("src/media", &["crate::http", "crate::claude", "crate::openai", "crate::translate", "crate::config", "crate::upstream"])]
+#[case("src/claude", &["crate::http", "crate::anthropic", "crate::media", "crate::openai", "crate::translate", "crate::config", "crate::upstream"])]
+#[case("src/media", &["crate::http", "crate::anthropic", "crate::claude", "crate::openai", "crate::translate", "crate::config", "crate::upstream"])]
 #[case("src/translate", &["crate::http", "crate::config", "crate::upstream"])]
-#[case("src/openai", &["crate::http", "crate::claude", "crate::media", "crate::translate", "crate::turn", "crate::config"])]
+#[case("src/anthropic", &["crate::http", "crate::claude", "crate::media", "crate::translate", "crate::turn", "crate::config"])]
+#[case("src/openai", &["crate::anthropic", "crate::http", "crate::claude", "crate::media", "crate::translate", "crate::turn", "crate::config"])]
 #[case("src/upstream", &["crate::http", "crate::claude", "crate::translate", "crate::openai", "crate::config"])]
 #[case("src/http", &["crate::upstream", "crate::config"])]
 fn dependencies_run_one_way(#[case] folder: &str, #[case] forbidden: &[&str]) {

@@ -35,6 +35,7 @@ fn turn() -> Turn {
             Message::User(vec![UserBlock::ToolResult {
                 call_id: "toolu_1".to_owned(),
                 content: vec![ResultBlock::Text("d".to_owned())],
+                is_error: false,
             }]),
             Message::Assistant(vec![said("e")]),
         ],
@@ -144,8 +145,8 @@ fn media_count_by_kind_name_and_bytes() {
 fn histories() -> impl Strategy<Value = Vec<Message>> {
     let user = prop_oneof![
         "[ab]{0,2}".prop_map(|said| text(&said)),
-        ("[ab]{1}", prop::collection::vec("[ab]{0,2}".prop_map(ResultBlock::Text), 0..2))
-            .prop_map(|(call_id, content)| UserBlock::ToolResult { call_id, content }),
+        ("[ab]{1}", prop::collection::vec("[ab]{0,2}".prop_map(ResultBlock::Text), 0..2), any::<bool>())
+            .prop_map(|(call_id, content, is_error)| UserBlock::ToolResult { call_id, content, is_error }),
     ];
     let assistant =
         prop_oneof!["[ab]{0,2}".prop_map(|text| said(&text)), "[ab]{1}".prop_map(|id| call(&id, &json!({})))];

@@ -64,11 +64,13 @@ impl MessageIn<'_> {
 #[derive(Debug, Serialize)]
 pub(super) struct CallResult<'a> {
     content: Vec<McpBlock<'a>>,
+    #[serde(rename = "isError", skip_serializing_if = "is_false")]
+    is_error: bool,
 }
 
 impl<'a> CallResult<'a> {
     /// Texts and images; nothing else arrives at the model as it was (see [`super::super::parked`]).
-    pub(super) fn new(blocks: &'a [ResultBlock]) -> Self {
+    pub(super) fn new(blocks: &'a [ResultBlock], is_error: bool) -> Self {
         let content = blocks.iter().filter_map(|block| match block {
             ResultBlock::Text(text) => Some(McpBlock::Text { text }),
             ResultBlock::Media(Media::Image { format, bytes }) => {
@@ -76,7 +78,7 @@ impl<'a> CallResult<'a> {
             }
             ResultBlock::Media(_) => None,
         });
-        Self { content: content.collect() }
+        Self { content: content.collect(), is_error }
     }
 }
 
@@ -119,6 +121,8 @@ enum BlockIn<'a> {
     ToolResult {
         tool_use_id: &'a str,
         content: ContentIn<'a>,
+        #[serde(skip_serializing_if = "is_false")]
+        is_error: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
         cache_control: Option<CacheControl>,
     },
@@ -150,6 +154,11 @@ impl<'a> BlockIn<'a> {
             Self::Text { .. } | Self::ToolUse { .. } | Self::Image { .. } => None,
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// Where the bytes of an image or document are.
@@ -192,9 +201,13 @@ fn user_content(blocks: &[UserBlock]) -> ContentIn<'_> {
                 None => written.push(BlockIn::text(text)),
             },
             UserBlock::Media(media) => written.push(media_block(media)),
-            UserBlock::ToolResult { call_id, content } => {
-                let content = result_content(content);
-                written.push(BlockIn::ToolResult { tool_use_id: call_id, content, cache_control: None });
+            UserBlock::ToolResult { call_id, content, is_error } => {
+                written.push(BlockIn::ToolResult {
+                    tool_use_id: call_id,
+                    content: result_content(content),
+                    is_error: *is_error,
+                    cache_control: None,
+                });
             }
         }
     }

@@ -77,10 +77,16 @@ pub enum ControlRequest<'a> {
         /// See [`flag_settings`].
         settings: Value,
     },
-    /// 0 turns thinking off, where the model allows that.
+    /// How much the model thinks at most, where it has such a budget; 0 turns thinking off, where it allows that. Models that
+    /// think as they see fit (measured: all that the CLI lists) do not mind. The CLI keeps it below `max_tokens`.
     SetMaxThinkingTokens {
         /// Tokens.
         max_thinking_tokens: u32,
+    },
+    /// Tells the tokens in the conversation, part by part.
+    GetContextUsage {
+        /// How they are found.
+        detail: ContextDetail,
     },
     /// Ends the running answer.
     Interrupt,
@@ -91,6 +97,16 @@ pub enum ControlRequest<'a> {
         /// The message.
         message: Notification,
     },
+}
+
+/// How the CLI finds the number of tokens. Releases before 2.1.270 do not know the choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ContextDetail {
+    /// It estimates them.
+    Summary,
+    /// It asks the API, and estimates without a word what the API does not tell.
+    Full,
 }
 
 /// A JSON-RPC message without an answer.
@@ -207,8 +223,8 @@ impl<'a> FrameIn<'a> {
 
     /// The result of a call that waited.
     #[must_use]
-    pub fn call_result(call: &'a WaitingCall, blocks: &'a [ResultBlock]) -> Self {
-        let result = content::CallResult::new(blocks);
+    pub fn call_result(call: &'a WaitingCall, blocks: &'a [ResultBlock], is_error: bool) -> Self {
+        let result = content::CallResult::new(blocks, is_error);
         Self::mcp_response(
             &call.request_id,
             McpMessage::CallResult { jsonrpc: "2.0", id: &call.rpc_id, result },
@@ -253,9 +269,13 @@ pub fn set_up<'a>(
     if !has_settings {
         requests.push(ControlRequest::ApplyFlagSettings { settings: flag_settings(turn) });
     }
-    if turn.parameters.effort == Some(Effort::Off) {
+    let budget = match turn.parameters.effort {
         // Models that always think do not mind.
-        requests.push(ControlRequest::SetMaxThinkingTokens { max_thinking_tokens: 0 });
+        Some(Effort::Off) => Some(0),
+        _ => turn.parameters.thinking_budget,
+    };
+    if let Some(max_thinking_tokens) = budget {
+        requests.push(ControlRequest::SetMaxThinkingTokens { max_thinking_tokens });
     }
     requests
 }

@@ -28,7 +28,7 @@ fn frames_are_lines_of_the_cli_s_own_form() {
         name: "f".to_owned(),
         input: serde_json::from_str(r#"{"z":1,"a":null}"#).unwrap(),
     };
-    let result = |content| UserBlock::ToolResult { call_id: "call_1".to_owned(), content };
+    let result = |content| UserBlock::ToolResult { call_id: "call_1".to_owned(), content, is_error: false };
     let plain = result(vec![ResultBlock::Text("22".to_owned())]);
     let image = Media::Image { format: ImageFormat::Png, bytes: (&[0xff, 0xef, 1, 2][..]).into() };
     let pdf = Media::Pdf { title: Some("a.pdf".to_owned()), bytes: (&b"%PDF-"[..]).into() };
@@ -61,7 +61,14 @@ fn frames_are_lines_of_the_cli_s_own_form() {
         line(&FrameIn::call_result(
             &waiting,
             &[ResultBlock::Text("22".to_owned()), ResultBlock::Media(image)],
+            false,
         )),
+        line(&FrameIn::call_result(&waiting, &[ResultBlock::Text("none".to_owned())], true)),
+        line(&FrameIn::question(&[UserBlock::ToolResult {
+            call_id: "call_1".to_owned(),
+            content: vec![ResultBlock::Text("none".to_owned())],
+            is_error: true,
+        }])),
     ];
     insta::assert_snapshot!(lines.concat());
 }
@@ -145,7 +152,7 @@ proptest! {
 }
 
 fn result(call_id: &str) -> UserBlock {
-    UserBlock::ToolResult { call_id: call_id.to_owned(), content: Vec::new() }
+    UserBlock::ToolResult { call_id: call_id.to_owned(), content: Vec::new(), is_error: false }
 }
 
 fn call(id: &str) -> AssistantBlock {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::turn::ResultBlock;
+use crate::turn::{MediaSource, Message, ResultBlock};
 use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -23,7 +23,8 @@ fn question(texts: &[&str]) -> Vec<UserBlock<MediaSource>> {
 }
 
 fn result(call_id: &str, text: &str) -> UserBlock<MediaSource> {
-    UserBlock::ToolResult { call_id: call_id.to_owned(), content: vec![ResultBlock::Text(text.to_owned())] }
+    let content = vec![ResultBlock::Text(text.to_owned())];
+    UserBlock::ToolResult { call_id: call_id.to_owned(), content, is_error: false }
 }
 
 #[test]
@@ -87,7 +88,7 @@ fn images_are_a_question_without_a_word_and_part_of_a_result() {
     ];
     assert_eq!(
         read.history[2],
-        Message::User(vec![UserBlock::ToolResult { call_id: "one".to_owned(), content }])
+        Message::User(vec![UserBlock::ToolResult { call_id: "one".to_owned(), content, is_error: false }])
     );
     assert_eq!(read.question, [UserBlock::Media(source("messages[4].content[1].image_url.url"))]);
 }

@@ -122,7 +122,7 @@ fn results(said: Option<&Message>, text: &str) -> Vec<UserBlock> {
     let content = vec![ResultBlock::Text(text.to_owned())];
     let result = |block: &AssistantBlock| match block {
         AssistantBlock::ToolUse { id, .. } => {
-            Some(UserBlock::ToolResult { call_id: id.clone(), content: content.clone() })
+            Some(UserBlock::ToolResult { call_id: id.clone(), content: content.clone(), is_error: false })
         }
         AssistantBlock::Text(_) => None,
     };
@@ -259,7 +259,8 @@ async fn a_resumed_conversation_would_read_all_of_the_request_before(
 fn laid_down() -> Vec<Message> {
     let call =
         |id: &str| AssistantBlock::ToolUse { id: id.to_owned(), name: "look".to_owned(), input: Map::new() };
-    let result = |id: &str| UserBlock::ToolResult { call_id: id.to_owned(), content: Vec::new() };
+    let result =
+        |id: &str| UserBlock::ToolResult { call_id: id.to_owned(), content: Vec::new(), is_error: false };
     vec![
         Message::User(vec![UserBlock::Text("zero".to_owned())]),
         Message::Assistant(vec![call("toolu_a"), call("toolu_b")]),

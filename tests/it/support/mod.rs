@@ -8,6 +8,7 @@ pub mod couplet_process;
 pub mod fake_cli;
 pub mod hostile_prompts;
 pub mod media;
+pub mod messages;
 pub mod node;
 pub mod npm;
 pub mod opencode;

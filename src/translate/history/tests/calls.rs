@@ -1,7 +1,7 @@
 //! Calls of the history and their results.
 
-use super::super::calls::call_id;
 use super::*;
+use crate::translate::calls::call_id;
 
 /// A conversation of one question and what follows it.
 fn after_a_question(messages: &Value) -> Result<Conversation, ApiError> {
@@ -59,7 +59,8 @@ fn calls_of_the_older_form_get_ids_that_no_other_call_has() {
     assert_eq!(calls_of(&read.history[1]), [call("call_1", "f", r#"{"a":1}"#)]);
     assert_eq!(read.history[2], Message::User(vec![result("call_1", "r1")]));
     assert_eq!(calls_of(&read.history[3]), [call("call_2_", "f", "{}")]);
-    let nothing = UserBlock::ToolResult { call_id: "call_2_".to_owned(), content: Vec::new() };
+    let nothing =
+        UserBlock::ToolResult { call_id: "call_2_".to_owned(), content: Vec::new(), is_error: false };
     assert_eq!(read.history[4], Message::User(vec![nothing]));
     assert_eq!(calls_of(&read.history[5]), [call("call_2", "g", "{}")]);
     assert_eq!(read.question, [result("call_2", "r3")]);
