@@ -3,7 +3,7 @@
 //! For clients whose prompts cannot hold directives, such as test suites of others. [`Part::Agent`](super::Part::Agent)
 //! says the rules.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::instance::{Material, instance};
 use super::request::Asked;
@@ -79,10 +79,26 @@ fn choice(asked: &Asked) -> Choice<'_> {
     }
 }
 
-/// JSON, where the text must be that.
+/// JSON, where the text must be that. If any object will do, it has the names that the question quotes.
 fn demanded_text(asked: &Asked) -> Option<Act> {
     let schema = asked.field("output_config.format.schema")?;
-    Some(Act::Say(example(schema, &question(asked))))
+    Some(Act::Say(example(&with_named(schema, &question(asked)), &question(asked))))
+}
+
+fn with_named(schema: &Value, question: &str) -> Value {
+    let is_any = ["properties", "$ref", "anyOf", "allOf"].iter().all(|key| schema.get(key).is_none());
+    if schema["type"] != "object" || schema["additionalProperties"] == false || !is_any {
+        return schema.clone();
+    }
+    let names = question
+        .split(['`', '\'', '"'])
+        .skip(1)
+        .step_by(2)
+        .filter(|name| !name.is_empty() && !name.contains(char::is_whitespace));
+    let texts = names.map(|name| (name.to_owned(), json!({"type": "string"})));
+    let mut closer = schema.clone();
+    closer["properties"] = Value::Object(texts.collect());
+    closer
 }
 
 /// The tool whose arguments are the answer.
@@ -130,7 +146,6 @@ fn quoted_in(text: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
-    use serde_json::json;
 
     use super::*;
 
@@ -223,6 +238,17 @@ mod tests {
         };
         assert_eq!(at(&json!({"type": "text", "text": "hi"})), call("now", "{}"));
         assert_eq!(at(&result()[0]), call(STRUCTURED_OUTPUT, "{}"));
+    }
+
+    #[rstest]
+    #[case(json!({"type": "object"}), r#"{"setup":"setup","punch":"setup"}"#)]
+    #[case(json!({"type": "object", "additionalProperties": false}), "{}")]
+    #[case(json!({"type": "object", "properties": {}}), "{}")]
+    fn any_object_gets_the_names_in_the_question(#[case] schema: Value, #[case] expected: &str) {
+        let messages = json!([{"role": "user", "content": "with 'setup' and `punch` keys, \"not this\""}]);
+        let plain =
+            Asked::new(json!({"messages": messages, "output_config": {"format": {"schema": schema}}}));
+        assert_eq!(demanded(&plain), Some(Act::Say(expected.to_owned())));
     }
 
     #[test]

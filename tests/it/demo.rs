@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::support::app::Streamed;
@@ -185,15 +186,19 @@ async fn a_client_that_leaves_stops_the_stand_in() {
     }
 }
 
+#[rstest]
+#[case("chat.py", 7)]
+#[case("structured.py", 9)]
+#[case("pydantic_ai_agent.py", 5)]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_openai_package_chats_with_it() {
+async fn python_clients_can_try_it(#[case] script: &'static str, #[case] steps: usize) {
     let Some(python) = python() else { return };
     let server = demo(&[]).await;
     let url = server.url.clone();
     let said = tokio::task::spawn_blocking(move || {
-        run_script(&python, "chat.py", &[&url], &[], Duration::from_secs(60))
+        run_script(&python, script, &[&url, ""], &[], Duration::from_secs(60))
     });
-    assert_eq!(said.await.expect("the script succeeds").matches(" ok\n").count(), 7);
+    assert_eq!(said.await.expect("the script succeeds").matches(" ok\n").count(), steps);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod history;
 mod leaving;
 mod media;
 mod messages;
+mod parameters;
 mod prefix;
 mod prompts;
 mod several;

@@ -1,7 +1,7 @@
 """LangChain's own tests of chat models, for its OpenAI client against Couplet.
 
 Usage: langchain_chat.py BASE_URL. Their prompts hold no directives: the scripted API is to act as an agent.
-What is marked xfail fails until Couplet can do it, and then the mark must go: docs/compatibility.md lists it.
+docs/compatibility.md lists what they leave out.
 """
 
 import base64
@@ -28,10 +28,6 @@ def files_from_here(monkeypatch):
     monkeypatch.setattr("langchain_tests.integration_tests.chat_models.httpx.get", get)
 
 
-def not_built(what):
-    return pytest.mark.xfail(reason=f"{what} is not built yet", strict=True)
-
-
 class TestCouplet(ChatModelIntegrationTests):
     @property
     def chat_model_class(self):
@@ -46,10 +42,6 @@ class TestCouplet(ChatModelIntegrationTests):
     @property
     def model_override_value(self):
         return "claude-haiku-4-5"
-
-    @property
-    def has_tool_choice(self):
-        return False  # tool_choice "required" or named is not built yet
 
     @property
     def supports_json_mode(self):
@@ -92,36 +84,6 @@ class TestCouplet(ChatModelIntegrationTests):
     def asked(self, prompt, stream):
         model = ChatOpenAI(**self.chat_model_params)
         return functools.reduce(operator.add, model.stream(prompt)) if stream else model.invoke(prompt)
-
-    @not_built("response_format json_schema")
-    @pytest.mark.parametrize("schema_type", ["pydantic", "typeddict", "json_schema"])
-    def test_structured_output(self, model, schema_type):
-        super().test_structured_output(model, schema_type)
-
-    @not_built("response_format json_schema")
-    @pytest.mark.parametrize("schema_type", ["pydantic", "typeddict", "json_schema"])
-    async def test_structured_output_async(self, model, schema_type):
-        await super().test_structured_output_async(model, schema_type)
-
-    @not_built("response_format json_schema")
-    def test_structured_output_optional_param(self, model):
-        super().test_structured_output_optional_param(model)
-
-    @not_built("tool_choice with a tool's name")
-    def test_structured_output_pydantic_2_v1(self, model):
-        super().test_structured_output_pydantic_2_v1(model)
-
-    @not_built("tool_choice with a tool's name")
-    def test_structured_few_shot_examples(self, model, my_adder_tool):
-        super().test_structured_few_shot_examples(model, my_adder_tool)
-
-    @not_built("tool_choice with a tool's name")
-    def test_unicode_tool_call_integration(self, model):
-        super().test_unicode_tool_call_integration(model)
-
-    @not_built("response_format json_object")
-    def test_json_mode(self, model):
-        super().test_json_mode(model)
 
 
 if __name__ == "__main__":

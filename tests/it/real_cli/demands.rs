@@ -340,3 +340,37 @@ async fn the_model_is_stopped_at_a_stop_string_of_white_space() {
     };
     tokio::time::timeout(Duration::from_secs(3), left).await.expect("the CLI leaves");
 }
+
+/// A model that answers in text first: it obeys when it is told again, or never does.
+#[rstest]
+#[case::calls("[[reluctant 1]][[tool look {}]]", false, Some("tool_calls"))]
+#[case::never_calls("[[reluctant]][[tool look {}]]", false, None)]
+#[case::json("[[reluctant 1]][[json {\"name\":\"Ada\"}]]", true, Some("stop"))]
+#[case::never_json("[[reluctant]][[json {\"name\":\"Ada\"}]]", true, None)]
+#[tokio::test]
+async fn who_asks_in_words_asks_twice(
+    #[case] script: &str,
+    #[case] is_form: bool,
+    #[case] ends: Option<&str>,
+    #[values(false, true)] stream: bool,
+) {
+    let Some(app) = app().await else { return };
+    app.upstream.be_strict();
+    app.upstream.refuse("output_config.format", "");
+    let mut request = if is_form { wants(script, &person()) } else { with_tool(ask(script)) };
+    if !is_form {
+        request["tool_choice"] = json!("required");
+    }
+    request["stream"] = stream.into();
+    let answer = Streamed::read(app.chat(&request).await).await;
+    let last = conversation(&app).pop().expect("a turn")["content"].to_string();
+    assert!(last.contains("This was not what was asked for."), "{last}");
+    match ends {
+        Some(reason) if stream => assert_eq!((answer.finish_reason(), answer.done), (Some(reason), true)),
+        Some(reason) => assert_eq!(answer.data[0]["choices"][0]["finish_reason"], reason, "{answer:?}"),
+        None => {
+            assert_eq!(answer.status, 502, "{answer:?}");
+            assert_eq!(answer.error().expect("an error")["code"], "tool_choice_unmet");
+        }
+    }
+}
