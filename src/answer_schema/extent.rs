@@ -25,9 +25,12 @@ pub(super) fn extent(schema: &Map<String, Value>) -> Result<u64, UnknownReferenc
 struct Counting<'a> {
     /// Schemas by their `$id`, and by `#` and their anchor.
     named: HashMap<String, &'a Map<String, Value>>,
-    /// By schema and the one its references begin at; `None` while it is being counted.
-    known: HashMap<(*const Map<String, Value>, *const Map<String, Value>), Option<u64>>,
+    /// `None` while it is being counted.
+    known: HashMap<Place, Option<u64>>,
 }
+
+/// A schema, and the one its references begin at.
+type Place = (*const Map<String, Value>, *const Map<String, Value>);
 
 type Extent = Result<u64, UnknownReference>;
 

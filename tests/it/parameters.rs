@@ -9,11 +9,13 @@ mod messages;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::support::app::{Builder, TestApp};
+use crate::support::python::{python, run_script};
 use crate::support::real_cli::real_cli;
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/parameters.md");
@@ -129,6 +131,13 @@ fn every_field_of_the_types_has_a_row() {
             );
         }
     }
+}
+
+#[test]
+fn every_parameter_of_the_official_packages_has_a_row() {
+    let Some(python) = python() else { return };
+    let said = run_script(&python, "parameters.py", &[DOCUMENT], &[], Duration::from_secs(60));
+    assert_eq!(said.matches(" ok\n").count(), 3, "{said}");
 }
 
 async fn app() -> Option<TestApp> {

@@ -21,7 +21,9 @@ fn tool(name: &str) -> Tool {
 
 fn refused(all: &[Refused]) -> RefusedOfTurn {
     let mut refused = RefusedOfTurn::default();
-    all.iter().for_each(|of| refused.add(*of));
+    for of in all {
+        refused.add(*of);
+    }
     refused
 }
 
