@@ -56,6 +56,9 @@ pub enum Mismatch {
     /// It is no JSON at all.
     #[error("it is not JSON")]
     NotJson,
+    /// It takes too long to find out.
+    #[error("it takes too long to check it")]
+    NotChecked,
     /// It is JSON, but the schema forbids it.
     #[error("it does not match the schema at {0:?}")]
     At(String),

@@ -282,6 +282,12 @@ impl Shaper {
         }
     }
 
+    /// Whether its end takes a look at the whole answer.
+    #[must_use]
+    pub fn checks(&self) -> bool {
+        self.shaping.json.is_some()
+    }
+
     /// Whether the client has not seen all of what the model said, or in another form: then it will not send it back like
     /// that.
     #[must_use]

@@ -2,18 +2,23 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Afterwards, Conversation, Deadlines};
+use crate::answer_schema::Mismatch;
 use crate::claude::answer::{AnswerEnd, AnswerEvent, AnswerReader, AtEnd, Progress, StopReason};
 use crate::claude::catalog::Catalog;
 use crate::claude::failure::TurnFailure;
 use crate::claude::frame_out::Frame;
 use crate::claude::parked::OpenCall;
+use crate::claude::rendition::Miss;
 use crate::claude::session::{Asked, declined};
-use crate::claude::shaping::{Shaped, Shaper, Shaping};
+use crate::claude::shaping::{Shaped, Shaper, Shaping, Unfit, Unmet};
 use crate::claude::sink::{Sink, Stop};
 use crate::turn::{AssistantBlock, Turn};
+
+/// How long it may take to check an answer against its schema. Some milliseconds are usual.
+const CHECKED: Duration = Duration::from_secs(5);
 
 impl Conversation {
     /// Passes the answer on until it ends. The end itself is the caller's to pass on, once he has seen to the process.
@@ -97,12 +102,13 @@ impl Conversation {
                         self.session.kill();
                     }
                     catalog.learn_sizes(reader.take_model_usage());
-                    let ended = match shaper.end(end) {
+                    let (ended, has_altered) = ended(shaper, end).await;
+                    let ended = match ended {
                         Ok((events, end)) => sink.pass_all(events, deadlines.idle).await.map(|()| end),
                         Err(unfit) => Err(unfit.into()),
                     };
                     let is_own = |end: &AnswerEnd| at != AtEnd::Rest || end.reason.is_of_the_model_s_own();
-                    let is_fit = ended.as_ref().is_ok_and(is_own) && !shaper.has_altered();
+                    let is_fit = ended.as_ref().is_ok_and(is_own) && !has_altered;
                     return (self.afterwards(reader.into_said().filter(|_| is_fit), at), ended);
                 }
             };
@@ -143,6 +149,20 @@ impl Conversation {
             () = sink.closed() => Err(Stop::Gone),
         }
     }
+}
+
+/// What becomes of the model's end, and whether the client has read something else than the model said.
+async fn ended(mut shaper: Shaper, end: AnswerEnd) -> (Result<(Vec<AnswerEvent>, AnswerEnd), Unfit>, bool) {
+    if !shaper.checks() {
+        return (shaper.end(end), shaper.has_altered());
+    }
+    // Schema and answer may be such that it takes a while; nobody else should have to wait for that.
+    let usage = end.usage;
+    let checking = tokio::task::spawn_blocking(move || (shaper.end(end), shaper.has_altered()));
+    timeout(CHECKED, checking).await.ok().and_then(Result::ok).unwrap_or_else(|| {
+        let miss = Miss { said: String::new(), usage };
+        (Err(Unfit { unmet: Unmet::Json(Mismatch::NotChecked), miss }), true)
+    })
 }
 
 /// Passes on what becomes of an event; the stop string, if the answer ends there.

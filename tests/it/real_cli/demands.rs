@@ -109,6 +109,8 @@ async fn what_is_not_of_the_form_never_ends_well(
     #[values(false, true)] stream: bool,
 ) {
     let Some(app) = app().await else { return };
+    // Whatever it is told.
+    app.upstream.set_default(Reply::text("Her name is Ada."));
     let request = wants(&format!("{refuses}{says} who?"), &person());
     if stream {
         let mut request = request;
