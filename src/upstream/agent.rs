@@ -36,7 +36,7 @@ pub fn act(asked: &Asked) -> Act {
         Choice::None | Choice::Tool(_) => (false, false),
     };
     match other.filter(|_| is_free && is_question) {
-        Some(tool) => call(tool, asked),
+        Some(tool) => call(tool, asked, false),
         None => demanded(asked).unwrap_or_else(|| Act::Say(script::demo_text(asked))),
     }
 }
@@ -45,9 +45,11 @@ pub fn act(asked: &Asked) -> Act {
 #[must_use]
 pub fn demanded(asked: &Asked) -> Option<Act> {
     match choice(asked) {
-        Choice::Tool(tool) => Some(call(tool, asked)),
-        Choice::Any => answer_tool(asked).or(asked.tools().first()).map(|tool| call(tool, asked)),
-        Choice::Auto => demanded_text(asked).or_else(|| answer_tool(asked).map(|tool| call(tool, asked))),
+        Choice::Tool(tool) => Some(call(tool, asked, true)),
+        Choice::Any => answer_tool(asked).or(asked.tools().first()).map(|tool| call(tool, asked, true)),
+        Choice::Auto => {
+            demanded_text(asked).or_else(|| answer_tool(asked).map(|tool| call(tool, asked, true)))
+        }
         Choice::None => demanded_text(asked),
     }
 }
@@ -82,7 +84,7 @@ fn choice(asked: &Asked) -> Choice<'_> {
 /// JSON, where the text must be that. If any object will do, it has the names that the question quotes.
 fn demanded_text(asked: &Asked) -> Option<Act> {
     let schema = asked.field("output_config.format.schema")?;
-    Some(Act::Say(example(&with_named(schema, &question(asked)), &question(asked))))
+    Some(Act::Say(example(&with_named(schema, &question(asked)), &question(asked), true)))
 }
 
 fn with_named(schema: &Value, question: &str) -> Value {
@@ -106,9 +108,10 @@ fn answer_tool(asked: &Asked) -> Option<&Value> {
     asked.tools().iter().find(|tool| tool["name"] == STRUCTURED_OUTPUT)
 }
 
-fn call(tool: &Value, asked: &Asked) -> Act {
+/// Who calls a tool of his own accord leaves its optional arguments out: a tool that does things minds a made-up one.
+fn call(tool: &Value, asked: &Asked, optional: bool) -> Act {
     let name = tool["name"].as_str().unwrap_or_default().to_owned();
-    Act::Call { name, input: example(&tool["input_schema"], &question(asked)) }
+    Act::Call { name, input: example(&tool["input_schema"], &question(asked), optional) }
 }
 
 fn question(asked: &Asked) -> String {
@@ -116,10 +119,10 @@ fn question(asked: &Asked) -> String {
 }
 
 /// What a schema is answered with, made of the first number and the first quoted text of the question.
-fn example(schema: &Value, question: &str) -> String {
+fn example(schema: &Value, question: &str, optional: bool) -> String {
     let number = number_in(question).unwrap_or(1.0);
     let text = quoted_in(question).unwrap_or("text");
-    instance(schema, Material { number, text }).to_string()
+    instance(schema, Material { number, text, optional }).to_string()
 }
 
 /// The first number that is not part of a name.

@@ -26,10 +26,12 @@ pub(super) struct Material<'a> {
     pub number: f64,
     /// For texts.
     pub text: &'a str,
+    /// Whether optional properties are filled in.
+    pub optional: bool,
 }
 
-/// A value that fits the schema, with its optional parts. Where these have no end it has none of them, and it is null
-/// where nothing fits.
+/// A value that fits the schema, with elements in its arrays, and with optional properties if they are wanted. Where these
+/// have no end it has none of them, and it is null where nothing fits.
 pub(super) fn instance(schema: &Value, material: Material<'_>) -> Value {
     let make = |generous| {
         let left = Cell::new(MOST_VALUES);
@@ -185,7 +187,7 @@ impl Maker<'_> {
     fn object(&self, schema: &Value, at: &Place) -> Option<Value> {
         let required: Vec<&str> =
             schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        let with_optional = self.generous && at.level < OPTIONAL_DEPTH;
+        let with_optional = self.generous && self.material.optional && at.level < OPTIONAL_DEPTH;
         let mut made = Map::new();
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {
             let needed = required.contains(&name.as_str());

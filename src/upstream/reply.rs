@@ -87,7 +87,7 @@ pub enum Part {
     /// What an agent would do: a question is answered with a call of the first tool, or of the one that must be called;
     /// tool results, and whatever comes without tools, with the demo text, or with JSON where a schema or the tool
     /// `StructuredOutput` is given. Arguments and JSON are made from the schemas, with the first number and the first
-    /// quoted text of the question.
+    /// quoted text of the question; a call that nobody demanded has no optional arguments.
     Agent,
 }
 

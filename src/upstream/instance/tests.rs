@@ -3,7 +3,7 @@ use rstest::rstest;
 use super::*;
 
 fn made(schema: &Value) -> Value {
-    instance(schema, Material { number: -2.5, text: "x y" })
+    instance(schema, Material { number: -2.5, text: "x y", optional: true })
 }
 
 /// Checks with a validator that knows nothing of the maker.
