@@ -1,13 +1,12 @@
 //! How often, and how, a turn is put to the model until it takes it.
 
-use super::answer::AnswerEnd;
+use super::answer::{AnswerEnd, Usage};
 use super::failure::TurnFailure;
 use super::refusals::{Refusals, Refused, RefusedOfTurn};
-use super::rendition::{Miss, Rendition, render};
+use super::rendition::{Rendition, render};
 use super::shaping::{Unfit, Unmet};
 use super::sink::Stop;
-use crate::answer_schema::Mismatch;
-use crate::turn::Turn;
+use crate::turn::{ToolChoice, Turn};
 
 /// The attempts at one turn. Each differs from the ones before it, so there are few.
 pub(super) struct Attempts<'a> {
@@ -17,8 +16,10 @@ pub(super) struct Attempts<'a> {
     refused: RefusedOfTurn,
     /// What turned out to be refused, but may still turn out to be something else.
     presumed: Vec<Refused>,
-    /// An answer that was wrong. There is one correction.
-    miss: Option<Miss>,
+    /// The text of an answer that was wrong. There is one correction.
+    missed: Option<String>,
+    /// The tokens of all answers that were wrong.
+    spent: Usage,
     number: usize,
 }
 
@@ -32,12 +33,15 @@ pub(super) enum Next {
 
 impl<'a> Attempts<'a> {
     pub(super) fn new(refusals: &'a Refusals, turn: &'a Turn) -> Self {
-        Self { refusals, turn, refused: refusals.of(turn), presumed: Vec::new(), miss: None, number: 0 }
+        let (presumed, spent) = (Vec::new(), Usage::default());
+        Self { refusals, turn, refused: refusals.of(turn), presumed, missed: None, spent, number: 0 }
     }
 
     /// How the turn is put this time.
     pub(super) fn rendition(&self) -> Rendition<'a> {
-        render(self.turn, &self.refused, self.miss.as_ref())
+        let mut rendition = render(self.turn, &self.refused, self.missed.as_deref());
+        rendition.shaping.spent = self.spent;
+        rendition
     }
 
     /// Whether this is the first one.
@@ -66,20 +70,22 @@ impl<'a> Attempts<'a> {
                 let refused = RefusedOfTurn::named_by(failure, &rendition.turn);
                 !has_passed && refused.is_some_and(|refused| self.do_without(refused))
             }
-            Err(Stop::Unfit(unfit)) => self.mend(rendition, unfit, has_passed),
+            Err(Stop::Unfit(unfit)) => {
+                self.spent = unfit.usage;
+                self.mend(rendition, unfit, has_passed)
+            }
         };
-        if is_more { Next::Again } else { Next::End(end) }
+        if is_more { Next::Again } else { Next::End(end.map_err(|stop| self.in_terms_of_the_turn(stop))) }
     }
 
     /// What can be done about an answer that is not what was asked for.
     fn mend(&mut self, rendition: &Rendition<'_>, unfit: &Unfit, has_passed: bool) -> bool {
-        let is_text = rendition.shaping.json.as_ref().is_some_and(|json| json.tool.is_none());
         let ignored = match &unfit.unmet {
-            // A model that keeps to the form cannot write anything else than JSON.
-            Unmet::Json(Mismatch::NotJson) if is_text => Refused::Format,
+            // A model that keeps to the form cannot begin like that.
+            Unmet::OtherText => Refused::Format,
             Unmet::NotCalled if !rendition.is_reworded => Refused::ForcedChoice,
-            Unmet::NotCalled if !has_passed && self.miss.is_none() => {
-                self.miss = Some(unfit.miss.clone());
+            Unmet::NotCalled if !has_passed && self.missed.is_none() => {
+                self.missed = Some(unfit.said.clone());
                 return true;
             }
             Unmet::Json(_) | Unmet::NotCalled => return false,
@@ -90,6 +96,20 @@ impl<'a> Attempts<'a> {
             return false;
         }
         self.do_without(ignored)
+    }
+
+    /// Who asked for JSON and demanded no call gets to know of no call.
+    fn in_terms_of_the_turn(&self, stop: Stop) -> Stop {
+        let parameters = &self.turn.parameters;
+        let is_demanded = matches!(parameters.tool_choice, ToolChoice::Any | ToolChoice::Tool(_));
+        match stop {
+            Stop::Unfit(unfit)
+                if matches!(unfit.unmet, Unmet::NotCalled) && parameters.format.is_some() && !is_demanded =>
+            {
+                Unfit { unmet: Unmet::OtherText, ..*unfit }.into()
+            }
+            stop => stop,
+        }
     }
 
     /// Puts the turn without something; `false` where that was done already.

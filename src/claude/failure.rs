@@ -130,7 +130,7 @@ impl TurnFailure {
             Self::NotCounted(_) => "not_counted",
             Self::ToolsNotTaken { .. } => "tools_not_taken",
             Self::Unmet(Unmet::NotCalled) => "not_called",
-            Self::Unmet(Unmet::Json(_)) => "not_of_the_form",
+            Self::Unmet(Unmet::Json(_) | Unmet::OtherText) => "not_of_the_form",
             Self::SchemaNotTaken => "schema_not_taken",
             Self::BrokenOff => "broken_off",
             Self::UsageLimit { .. } => "usage_limit",

@@ -15,14 +15,22 @@ const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 /// The least budget of thinking that the API takes, in tokens.
 const LEAST_BUDGET: u32 = 1_024;
 
+/// Words about a value, and not about the parameter.
+const OUT_OF_RANGE: [&str; 6] =
+    ["Input should be", "less than", "greater than", "at least", "at most", "between"];
+
 /// How many are remembered at most; the oldest is forgotten first.
 const MOST: usize = 512;
 
 /// Something of a turn that the API refuses for a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
     /// A parameter; the turn is asked without it.
     Parameter(Parameter),
+    /// This effort; the turn is asked with the model's own.
+    EffortOf(Effort),
+    /// This `top_p`, by its bits; the turn is asked without.
+    TopPOf(u64),
     /// Both at once; the turn is asked without `top_p`.
     TopPBesideTemperature,
     /// Thinking in an answer of few tokens: models with a budget of thinking have one of 1,024 at least, which the CLI sends
@@ -124,18 +132,15 @@ impl RefusedOfTurn {
         let names = |word: &str| is_named(sentence, word);
         let parameters = &asked.parameters;
         if let Some(schema) = &parameters.format {
-            // "output_config.format.schema: …", "The compiled grammar is too large …"
-            let is_about_schema = sentence.contains("schema") || sentence.contains("grammar");
-            if names("output_config.format")
-                || names("output_format")
-                || names("structured outputs")
-                || names("grammar")
-            {
-                return Some(if is_about_schema {
-                    Refused::Schema(schema.digest())
-                } else {
-                    Refused::Format
-                });
+            // "output_config.format.schema: …", "The compiled grammar is too large …", "Schema is too complex for
+            // compilation.", "Schemas contains too many parameters with union types …"; but not "tools.0.custom.input_schema".
+            let is_about_schema =
+                ["schema", "schemas", "Schema", "Schemas", "grammar"].into_iter().any(names);
+            if is_about_schema && !sentence.contains("input_schema") {
+                return Some(Refused::Schema(schema.digest()));
+            }
+            if names("output_config.format") || names("output_format") || names("structured outputs") {
+                return Some(Refused::Format);
             }
         }
         let is_forced = matches!(parameters.tool_choice, ToolChoice::Any | ToolChoice::Tool(_));
@@ -149,12 +154,28 @@ impl RefusedOfTurn {
         if temperature && top_p && names("temperature") && names("top_p") {
             return Some(Refused::TopPBesideTemperature);
         }
+        // A value that no model takes is the client's to mend.
+        let is_limit = OUT_OF_RANGE.into_iter().any(|words| sentence.contains(words));
+        if let Some(top_p) = parameters.top_p.filter(|_| names("top_p") && is_limit) {
+            // "`top_p` must be unset or at least 0.95 when thinking is enabled."
+            return sentence.contains("unset").then_some(Refused::TopPOf(top_p.to_bits()));
+        }
+        if let Some(effort) = parameters.effort.filter(|_| names("effort")) {
+            let is_value = is_limit || names("level") || names("levels") || names(effort.name());
+            return Some(if is_value {
+                Refused::EffortOf(effort)
+            } else {
+                Refused::Parameter(Parameter::Effort)
+            });
+        }
+        if is_limit && (names("temperature") || names("top_k")) {
+            return None;
+        }
         let sent = [
             (temperature, "temperature", Refused::Parameter(Parameter::Temperature)),
             (top_p, "top_p", Refused::Parameter(Parameter::TopP)),
             (parameters.top_k.is_some(), "top_k", Refused::Parameter(Parameter::TopK)),
             (!parameters.stop.is_empty(), "stop_sequences", Refused::StopSequences),
-            (parameters.effort.is_some(), "effort", Refused::Parameter(Parameter::Effort)),
             (
                 parameters.calls == CallsPerAnswer::One,
                 "disable_parallel_tool_use",
@@ -233,12 +254,19 @@ mod tests {
     )]
     #[case(
         "`top_p` must be unset or at least 0.95 when thinking is enabled.",
-        Some(Refused::Parameter(Parameter::TopP))
+        Some(Refused::TopPOf(0.5_f64.to_bits()))
+    )]
+    #[case("top_p: Input should be less than or equal to 1", None)]
+    #[case("top_k: Input should be less than or equal to 500", None)]
+    #[case("temperature: range: 0..1, must be between 0 and 1", None)]
+    #[case(
+        "This model does not support effort level 'high'. Supported levels: low, medium.",
+        Some(Refused::EffortOf(Effort::High))
     )]
     #[case("`top_k` must be unset when thinking is enabled.", Some(Refused::Parameter(Parameter::TopK)))]
     #[case("stop_sequences: this model does not support this parameter", Some(Refused::StopSequences))]
     #[case("This model does not support the effort parameter.", Some(Refused::Parameter(Parameter::Effort)))]
-    #[case("output_config.effort: Input should be 'low'", Some(Refused::Parameter(Parameter::Effort)))]
+    #[case("output_config.effort: Input should be 'low'", Some(Refused::EffortOf(Effort::High)))]
     #[case("Thinking may not be enabled when tool_choice forces tool use.", Some(Refused::ForcedChoice))]
     #[case("tool_choice: this model does not support this parameter", Some(Refused::ForcedChoice))]
     #[case("output_config.format: Extra inputs are not permitted", Some(Refused::Format))]
@@ -257,6 +285,11 @@ mod tests {
         "output_config.format.schema: For 'object' type, 'additionalProperties' must be explicitly set to false"
     )]
     #[case("The compiled grammar is too large, which would cause performance issues.")]
+    #[case("Schema is too complex for compilation.")]
+    #[case(
+        "Schemas contains too many parameters with union types (20 parameters with type arrays or anyOf; limit: 16)"
+    )]
+    #[case("Too many recursive definitions in schema")]
     fn a_schema_is_refused_apart_from_all_others(#[case] sentence: &str) {
         let turn = everything();
         let digest = turn.parameters.format.as_ref().unwrap().digest();

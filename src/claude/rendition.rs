@@ -11,7 +11,6 @@
 
 use std::borrow::Cow;
 
-use super::answer::Usage;
 use super::refusals::{Refused, RefusedOfTurn, has_few_tokens};
 use super::shaping::{CallDemand, JsonForm, Shaping};
 use crate::turn::{
@@ -36,25 +35,16 @@ pub struct Rendition<'a> {
     pub is_reworded: bool,
 }
 
-/// An answer that was not what was asked for, and was not shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Miss {
-    /// The text of it.
-    pub said: String,
-    /// The tokens it cost.
-    pub usage: Usage,
-}
-
-/// Puts a turn in a way that the model does not refuse; with a `miss`, once more after an answer that was wrong.
+/// Puts a turn in a way that the model does not refuse; with `missed`, once more after an answer that was wrong, of
+/// which that is the text.
 #[must_use]
-pub fn render<'a>(turn: &'a Turn, refused: &RefusedOfTurn, miss: Option<&Miss>) -> Rendition<'a> {
+pub fn render<'a>(turn: &'a Turn, refused: &RefusedOfTurn, missed: Option<&str>) -> Rendition<'a> {
     let mut rendition =
         Rendition { turn: Cow::Borrowed(turn), shaping: Shaping::default(), is_reworded: false };
     leave_out(&mut rendition, refused);
     render_stops(&mut rendition, refused);
     render_format(&mut rendition, refused);
-    render_choice(&mut rendition, refused, miss);
-    rendition.shaping.spent = miss.map(|miss| miss.usage).unwrap_or_default();
+    render_choice(&mut rendition, refused, missed);
     rendition
 }
 
@@ -62,18 +52,26 @@ pub fn render<'a>(turn: &'a Turn, refused: &RefusedOfTurn, miss: Option<&Miss>) 
 fn leave_out(rendition: &mut Rendition<'_>, refused: &RefusedOfTurn) {
     let does_not_think = refused.has(Refused::ThinkingInFewTokens) && has_few_tokens(&rendition.turn);
     let parameters = &rendition.turn.parameters;
+    let top_p_of = parameters.top_p.is_some_and(|top_p| refused.has(Refused::TopPOf(top_p.to_bits())));
     let beside = refused.has(Refused::TopPBesideTemperature) && parameters.temperature.is_some();
+    let effort_of = parameters.effort.is_some_and(|effort| refused.has(Refused::EffortOf(effort)));
     let is_refused = |parameter| refused.has(Refused::Parameter(parameter));
     let left_out: Vec<_> = [
         (parameters.temperature.is_some(), Parameter::Temperature, false),
-        (parameters.top_p.is_some(), Parameter::TopP, beside),
+        (parameters.top_p.is_some(), Parameter::TopP, beside || top_p_of),
         (parameters.top_k.is_some(), Parameter::TopK, false),
-        (parameters.effort.is_some_and(|effort| effort != Effort::Off), Parameter::Effort, does_not_think),
-        (parameters.effort == Some(Effort::Off), Parameter::Effort, false),
+        (
+            parameters.effort.is_some_and(|effort| effort != Effort::Off),
+            Parameter::Effort,
+            does_not_think || effort_of,
+        ),
+        (parameters.effort == Some(Effort::Off), Parameter::Effort, effort_of),
         (parameters.calls == CallsPerAnswer::One, Parameter::Calls, false),
     ]
     .into_iter()
-    .filter(|(is_given, parameter, beside)| *is_given && (*beside || is_refused(*parameter)))
+    .filter(|(is_given, parameter, for_another_reason)| {
+        *is_given && (*for_another_reason || is_refused(*parameter))
+    })
     .map(|(_, parameter, _)| parameter)
     .collect();
     if left_out.is_empty() && !does_not_think {
@@ -144,7 +142,7 @@ fn free_name(tools: &[Tool]) -> String {
     std::iter::once(ANSWER_TOOL.to_owned()).chain(numbered).find(is_free).unwrap_or_default()
 }
 
-fn render_choice(rendition: &mut Rendition<'_>, refused: &RefusedOfTurn, miss: Option<&Miss>) {
+fn render_choice(rendition: &mut Rendition<'_>, refused: &RefusedOfTurn, missed: Option<&str>) {
     if rendition.turn.tools.is_empty() {
         return;
     }
@@ -158,7 +156,7 @@ fn render_choice(rendition: &mut Rendition<'_>, refused: &RefusedOfTurn, miss: O
     if is_in_words {
         let turn = rendition.turn.to_mut();
         turn.parameters.tool_choice = ToolChoice::Auto;
-        demand_in_words(turn, &words(&demand, answer_tool.as_deref()), miss);
+        demand_in_words(turn, &words(&demand, answer_tool.as_deref()), missed);
         rendition.is_reworded = true;
         rendition.shaping.holds = true;
     }
@@ -182,17 +180,17 @@ fn words(demand: &CallDemand, answer_tool: Option<&str>) -> String {
 }
 
 /// Puts the demand behind the question, or, after an answer in text, that answer and the demand behind it.
-fn demand_in_words(turn: &mut Turn, words: &str, miss: Option<&Miss>) {
+fn demand_in_words(turn: &mut Turn, words: &str, missed: Option<&str>) {
     turn.question.push(UserBlock::Text(words.to_owned()));
-    let Some(miss) = miss else { return };
+    let Some(missed) = missed else { return };
     let correction = format!("This was not what was asked for. {words}");
-    if is_blank(&miss.said) {
+    if is_blank(missed) {
         turn.question.push(UserBlock::Text(correction));
         return;
     }
     let question = std::mem::replace(&mut turn.question, vec![UserBlock::Text(correction)]);
     turn.history.push(Message::User(question));
-    turn.history.push(Message::Assistant(vec![AssistantBlock::Text(miss.said.clone())]));
+    turn.history.push(Message::Assistant(vec![AssistantBlock::Text(missed.to_owned())]));
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 //! events of the model and those of the client.
 
 use super::answer::{AnswerEnd, AnswerEvent, StopReason, Usage};
-use super::rendition::Miss;
 use super::stop_strings::{Looked, StopStrings};
 use crate::answer_schema::{AnswerSchema, Mismatch};
 use crate::turn::Parameter;
@@ -18,7 +17,7 @@ pub struct Shaping {
     pub json: Option<JsonForm>,
     /// Tools must be called.
     pub calls: Option<CallDemand>,
-    /// Nothing is shown before the demand is met, so that the turn can be put once more.
+    /// Not even thinking is shown before the demand is met, so that the turn can be put once more.
     pub holds: bool,
     /// Tokens that earlier answers to the turn cost.
     pub spent: Usage,
@@ -50,6 +49,9 @@ pub enum Unmet {
     /// Without the call that was demanded.
     #[error("the model did not call a tool")]
     NotCalled,
+    /// A text that does not even begin as JSON does.
+    #[error("the model's answer is not of the form that was asked for: it is not JSON")]
+    OtherText,
     /// No JSON, or JSON that does not match.
     #[error("the model's answer is not of the form that was asked for: {0}")]
     Json(#[source] Mismatch),
@@ -60,8 +62,10 @@ pub enum Unmet {
 pub struct Unfit {
     /// How.
     pub unmet: Unmet,
-    /// What of it was held back.
-    pub miss: Miss,
+    /// The text of it, as far as it was held back.
+    pub said: String,
+    /// What it has cost, and what earlier answers to the turn have.
+    pub usage: Usage,
 }
 
 /// What is to be done after an event.
@@ -96,6 +100,8 @@ pub struct Shaper {
     has_called: bool,
     /// Whether the demanded tool was called.
     has_met_demand: bool,
+    /// Whether a call was kept from the client.
+    has_dropped: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -115,7 +121,7 @@ impl Shaper {
     #[must_use]
     pub fn new(shaping: Shaping) -> Self {
         let stops = StopStrings::new(shaping.stops.clone());
-        let holds = shaping.holds || shaping.json.is_some();
+        let holds = shaping.holds || shaping.json.is_some() || shaping.calls.is_some();
         Self {
             stops,
             held: holds.then(Vec::new),
@@ -124,6 +130,7 @@ impl Shaper {
             call: Call::None,
             has_called: false,
             has_met_demand: false,
+            has_dropped: false,
             shaping,
         }
     }
@@ -150,7 +157,7 @@ impl Shaper {
 
     fn on_text(&mut self, text: String) -> Shaped {
         match &self.shaping.json {
-            None if self.held.is_some() => {
+            None if self.shaping.calls.is_some() && !self.has_met_demand => {
                 // Stop strings end nothing here: the call is what was asked for.
                 self.text.push_str(&text);
                 self.pass_or_hold(AnswerEvent::Text(text))
@@ -179,8 +186,7 @@ impl Shaper {
         self.text.push_str(&text);
         if !may_be_json(&self.text) {
             let has_tools = self.shaping.json.as_ref().is_some_and(|json| json.has_tools);
-            let miss = Miss { said: String::new(), usage: self.shaping.spent };
-            let unfit = Unfit { unmet: Unmet::Json(Mismatch::NotJson), miss };
+            let unfit = Unfit { unmet: Unmet::OtherText, said: String::new(), usage: self.shaping.spent };
             return if has_tools { Shaped::Nothing } else { Shaped::Unfit(unfit) };
         }
         if is_blank_json(&self.text) {
@@ -199,12 +205,13 @@ impl Shaper {
             None | Some(CallDemand::Any) => true,
             Some(CallDemand::Tool(tool)) => *tool == name,
         };
-        if !is_demanded && self.held.is_some() {
+        if !is_demanded {
             self.call = Call::Unwanted;
+            self.has_dropped = true;
             return Shaped::Nothing;
         }
         self.call = Call::OfClient;
-        self.has_met_demand |= is_demanded;
+        self.has_met_demand = true;
         self.has_called = true;
         let rest = self.stops.flush();
         let rest = (!rest.is_empty()).then_some(AnswerEvent::Text(rest));
@@ -236,10 +243,7 @@ impl Shaper {
         // Of an answer that was cut short or declined nothing can be asked.
         let is_whole =
             !matches!(end.reason, StopReason::MaxTokens | StopReason::ContextWindow | StopReason::Refusal);
-        let unfit = |unmet, text: &mut String| Unfit {
-            unmet,
-            miss: Miss { said: std::mem::take(text), usage: end.usage },
-        };
+        let unfit = |unmet, text: &mut String| Unfit { unmet, said: std::mem::take(text), usage: end.usage };
         if self.shaping.calls.is_some() && !self.has_met_demand && is_whole && self.shaping.json.is_none() {
             return Err(unfit(Unmet::NotCalled, &mut self.text));
         }
@@ -247,7 +251,7 @@ impl Shaper {
         let rest = self.stops.flush();
         events.extend((!rest.is_empty()).then_some(AnswerEvent::Text(rest)));
         let Some(JsonForm { schema, tool, .. }) = &self.shaping.json else { return Ok((events, end)) };
-        if self.call == Call::OfAnswer && end.reason == StopReason::ToolUse && !self.has_called {
+        if end.reason == StopReason::ToolUse && !self.has_called {
             end.reason = StopReason::EndTurn;
         }
         match tool {
@@ -277,6 +281,7 @@ impl Shaper {
             },
             None => match schema.check(&self.text) {
                 Ok(()) => Ok((events, end)),
+                Err(_) if !may_be_json(&self.text) => Err(unfit(Unmet::OtherText, &mut self.text)),
                 Err(mismatch) => Err(unfit(Unmet::Json(mismatch), &mut self.text)),
             },
         }
@@ -293,6 +298,7 @@ impl Shaper {
     #[must_use]
     pub fn has_altered(&self) -> bool {
         match &self.shaping.json {
+            _ if self.has_dropped => true,
             None => false,
             Some(JsonForm { tool: Some(_), .. }) => self.call == Call::OfAnswer || !self.text.is_empty(),
             Some(JsonForm { tool: None, .. }) => !may_be_json(&self.text),

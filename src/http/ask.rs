@@ -87,7 +87,7 @@ pub async fn ask(app: &App, tenant: Tenant, log: RequestLog, question: Question)
 }
 
 /// Refuses more answers than could be given side by side.
-fn expect_room(turns: usize, n: usize, places: usize) -> Result<(), ApiError> {
+pub(super) fn expect_room(turns: usize, n: usize, places: usize) -> Result<(), ApiError> {
     if turns.saturating_mul(n) <= places {
         return Ok(());
     }

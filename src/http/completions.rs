@@ -5,7 +5,7 @@ use axum::response::Response;
 use axum::routing::post;
 use axum::{Extension, Router};
 
-use super::ask::{Question, WholeForm, ask, new_head};
+use super::ask::{Question, WholeForm, ask, expect_room, new_head};
 use super::request_log::RequestLog;
 use super::sse::{self, StreamForm, write_data};
 use super::{App, body};
@@ -35,7 +35,7 @@ async fn create(
     let include_usage =
         request.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false);
     let completion_request::Translated { mut turns, n, begin_with, adjusted } =
-        completion_request::turns(request)?;
+        completion_request::turns(request, |prompts, n| expect_room(prompts, n, app.claude.places()))?;
     ignored.extend(adjusted.into_iter().map(ToOwned::to_owned));
     for turn in &mut turns {
         // Who types does not wait for thoughts, and they would use up the few tokens that editors allow. The operator may

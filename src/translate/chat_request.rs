@@ -5,6 +5,7 @@ use serde_json::Map;
 
 use super::chat_answer::CallForm;
 use super::history;
+use super::stop;
 use super::tools::{self, Tools};
 use super::turns::Conversation;
 use crate::answer_schema::{AnswerSchema, InvalidSchema};
@@ -55,7 +56,7 @@ pub fn turn(mut request: ChatRequest) -> Result<Translated, ApiError> {
     let parameters = parameters(&request, &mut adjusted)?;
     let format = format(request.response_format.take())?;
     let Tools { offered, choice, calls, form } = tools::take(&mut request, &mut adjusted)?;
-    let stop = stop(request.stop)?;
+    let stop = stop::unless_formed("stop", stop(request.stop)?, format.is_some(), &mut adjusted);
     let Conversation { system, history, question } = history::conversation(request.messages, &mut adjusted)?;
     if request.model.trim().is_empty() {
         return Err(ApiError::invalid_request("model", "'model' must name a model."));
@@ -151,10 +152,7 @@ pub(super) fn in_range(field: &'static str, value: Option<f64>, max: f64) -> Res
 pub(super) fn stop(stop: Option<TextOrList<String>>) -> Result<Vec<String>, ApiError> {
     let single = matches!(stop, Some(TextOrList::Text(_)));
     let texts = stop.map(TextOrList::into_vec).unwrap_or_default();
-    if texts.len() > MAX_STOP {
-        let message = format!("'stop' may hold up to {MAX_STOP} texts.");
-        return Err(ApiError::invalid_request("stop", message).with_code("invalid_value"));
-    }
+    stop::expect_few("stop", &texts, MAX_STOP)?;
     if let Some(index) = texts.iter().position(String::is_empty) {
         let field = if single { "stop".to_owned() } else { format!("stop[{index}]") };
         let message = format!("'{field}' must not be empty.");

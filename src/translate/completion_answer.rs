@@ -17,7 +17,7 @@ pub struct CompletionWriter {
     has_model: bool,
     include_usage: bool,
     /// For each answer the text it begins with.
-    begin_with: Vec<Option<String>>,
+    begin_with: Vec<Option<Arc<str>>>,
     /// How many answers are not at their end.
     open: usize,
     /// The tokens of those that are.
@@ -33,7 +33,7 @@ impl CompletionWriter {
         created: u64,
         fingerprint: &'static str,
         include_usage: bool,
-        begin_with: Vec<Option<String>>,
+        begin_with: Vec<Option<Arc<str>>>,
     ) -> Self {
         let head = AnswerHead {
             id: id.into(),
@@ -57,7 +57,7 @@ impl CompletionWriter {
                     self.has_model = true;
                 }
                 let echo = self.begin_with.get_mut(of).and_then(Option::take);
-                echo.into_iter().map(|text| self.chunk(of, text, None)).collect()
+                echo.into_iter().map(|text| self.chunk(of, text.as_ref().to_owned(), None)).collect()
             }
             AnswerEvent::Text(text) => vec![self.chunk(of, text, None)],
             AnswerEvent::Reasoning(_)
@@ -149,7 +149,7 @@ mod tests {
         include_usage: bool,
         events: Vec<(usize, AnswerEvent)>,
     ) -> Vec<TextCompletion> {
-        let begin_with = begin_with.iter().map(|text| text.map(ToOwned::to_owned)).collect();
+        let begin_with = begin_with.iter().map(|text| text.map(Into::into)).collect();
         let mut writer = CompletionWriter::new("cmpl-1", 7, "couplet-VERSION", include_usage, begin_with);
         events.into_iter().flat_map(|(of, event)| writer.on(of, event)).collect()
     }

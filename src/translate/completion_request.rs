@@ -1,5 +1,7 @@
 //! A text completion request becomes [`Turn`]s: a chat model is asked to go on with a text.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::chat_request;
@@ -46,7 +48,7 @@ pub struct Translated {
     /// How many answers to each.
     pub n: usize,
     /// What each answer begins with, all answers to the first prompt first.
-    pub begin_with: Vec<Option<String>>,
+    pub begin_with: Vec<Option<Arc<str>>>,
     /// Fields that were read, but are honoured in part or not at all.
     pub adjusted: Vec<&'static str>,
 }
@@ -57,11 +59,15 @@ pub fn sent_as(field: &str) -> Option<String> {
     (field == "messages").then(|| "prompt".to_owned())
 }
 
-/// Translates a request. The model stays as the client named it.
+/// Translates a request. The model stays as the client named it. `expect_room` is told the number of prompts and that of
+/// answers to each, before each of them takes memory of its own.
 ///
 /// # Errors
-/// 400 that names the field, for what is wrong and for what Couplet cannot do.
-pub fn turns(request: CompletionRequest) -> Result<Translated, ApiError> {
+/// 400 that names the field, for what is wrong and for what Couplet cannot do; what `expect_room` says.
+pub fn turns(
+    request: CompletionRequest,
+    expect_room: impl FnOnce(usize, usize) -> Result<(), ApiError>,
+) -> Result<Translated, ApiError> {
     let mut adjusted = Vec::new();
     let n = chat_request::n(request.n)?;
     if request.best_of.is_some_and(|best_of| usize::try_from(best_of) != Ok(n)) {
@@ -81,6 +87,7 @@ pub fn turns(request: CompletionRequest) -> Result<Translated, ApiError> {
     }
     let suffix = request.suffix.filter(|suffix| !suffix.is_empty());
     let prompts = prompts(request.prompt, suffix.as_deref().is_some_and(|suffix| !is_blank(suffix)))?;
+    expect_room(prompts.len(), n)?;
     let turn = |prompt: &String| {
         let (system, question) = match &suffix {
             None => (CONTINUE, prompt.clone()),
@@ -99,7 +106,7 @@ pub fn turns(request: CompletionRequest) -> Result<Translated, ApiError> {
     };
     let turns = prompts.iter().map(turn).collect();
     let echo = request.echo.unwrap_or(false);
-    let begin_with = prompts.into_iter().map(|prompt| echo.then_some(prompt));
+    let begin_with = prompts.into_iter().map(|prompt| echo.then(|| Arc::from(prompt)));
     let begin_with = begin_with.flat_map(|prompt| std::iter::repeat_n(prompt, n)).collect();
     Ok(Translated { turns, n, begin_with, adjusted })
 }
@@ -141,7 +148,7 @@ mod tests {
     fn translate(extra: &Value) -> Result<Translated, ApiError> {
         let mut body = json!({"model": "sonnet", "prompt": "def f():"});
         body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-        turns(parse(body.to_string().as_bytes())?.request)
+        turns(parse(body.to_string().as_bytes())?.request, |_, _| Ok(()))
     }
 
     fn asked(extra: &Value) -> Vec<(String, Vec<UserBlock<MediaSource>>)> {
@@ -171,7 +178,7 @@ mod tests {
             translate(&json!({"prompt": ["a", "b"], "n": 2, "best_of": 2, "echo": true})).unwrap();
         let questions: Vec<_> = translated.turns.into_iter().map(|turn| turn.question).collect();
         assert_eq!((questions, translated.n), (vec![question("a"), question("b")], 2));
-        assert_eq!(translated.begin_with, ["a", "a", "b", "b"].map(|text| Some(text.to_owned())));
+        assert_eq!(translated.begin_with, ["a", "a", "b", "b"].map(|text| Some(text.into())));
         assert_eq!(translate(&json!({"prompt": ["a", "b"], "n": 2})).unwrap().begin_with, vec![None; 4]);
     }
 

@@ -66,11 +66,10 @@ pub fn api_error(failure: &TurnFailure, now: SystemTime) -> ApiError {
             ApiError::invalid_request("response_format", message).with_code("invalid_schema")
         }
         TurnFailure::Unmet(Unmet::NotCalled) => {
-            let message =
-                "The model answered without the call that was demanded, even when it was told again.";
+            let message = "The model answered without the call that was demanded.";
             server(StatusCode::BAD_GATEWAY, message.to_owned()).with_code("tool_choice_unmet")
         }
-        TurnFailure::Unmet(unmet @ Unmet::Json(_)) => {
+        TurnFailure::Unmet(unmet @ (Unmet::Json(_) | Unmet::OtherText)) => {
             server(StatusCode::BAD_GATEWAY, sentence(&unmet.to_string()))
                 .with_code("response_format_unmet")
                 .worth_a_retry(None)

@@ -2,6 +2,7 @@
 
 use super::chat_request::in_range;
 use super::messages_history::{self, invalid, required, unsupported};
+use super::stop;
 use super::tools::{self, OF_MESSAGES};
 use super::turns::Conversation;
 use crate::answer_schema::AnswerSchema;
@@ -16,6 +17,9 @@ use crate::turn::{
 
 /// The smallest budget of thinking that Anthropic's API takes, in tokens.
 const MIN_BUDGET: u32 = 1024;
+
+/// The most stop sequences. Anthropic tells no limit; who needs more than this is not known.
+const MAX_STOP: usize = 64;
 
 /// A translated request.
 #[derive(Debug, PartialEq)]
@@ -89,9 +93,10 @@ pub fn to_be_counted(request: MessagesRequest) -> Result<Translated, ApiError> {
     };
     let tools = offered(request.tools.unwrap_or_default(), &mut adjusted)?;
     let (tool_choice, calls) = choice(request.tool_choice, &tools)?;
+    let stop = stop(request.stop_sequences)?;
     let parameters = Parameters {
         max_tokens: request.max_tokens,
-        stop: stop(request.stop_sequences)?,
+        stop: stop::unless_formed("stop_sequences", stop, format.is_some(), &mut adjusted),
         temperature: in_range("temperature", request.temperature, 1.0)?,
         top_p: in_range("top_p", request.top_p, 1.0)?,
         top_k: request.top_k,
@@ -155,6 +160,7 @@ fn schema(field: &str, format: OutputFormat) -> Result<AnswerSchema, ApiError> {
 
 fn stop(texts: Option<Vec<String>>) -> Result<Vec<String>, ApiError> {
     let texts = texts.unwrap_or_default();
+    stop::expect_few("stop_sequences", &texts, MAX_STOP)?;
     match texts.iter().position(|text| is_blank(text)) {
         Some(index) => {
             let field = format!("stop_sequences[{index}]");

@@ -26,6 +26,7 @@ pub mod messages_request;
 pub mod models;
 pub mod responses_request;
 mod sent_fields;
+mod stop;
 mod tool_choice;
 mod tools;
 mod turns;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::{Afterwards, Conversation, Deadlines};
 use crate::answer_schema::Mismatch;
@@ -11,14 +11,10 @@ use crate::claude::catalog::Catalog;
 use crate::claude::failure::TurnFailure;
 use crate::claude::frame_out::Frame;
 use crate::claude::parked::OpenCall;
-use crate::claude::rendition::Miss;
 use crate::claude::session::{Asked, declined};
 use crate::claude::shaping::{Shaped, Shaper, Shaping, Unfit, Unmet};
 use crate::claude::sink::{Sink, Stop};
 use crate::turn::{AssistantBlock, Turn};
-
-/// How long it may take to check an answer against its schema. Some milliseconds are usual.
-const CHECKED: Duration = Duration::from_secs(5);
 
 impl Conversation {
     /// Passes the answer on until it ends. The end itself is the caller's to pass on, once he has seen to the process.
@@ -121,7 +117,7 @@ impl Conversation {
                     return (Afterwards::Busy, Ok(end));
                 }
                 Err(Stop::Unfit(mut unfit)) => {
-                    unfit.miss.usage = unfit.miss.usage.plus(reader.usage());
+                    unfit.usage = unfit.usage.plus(reader.usage());
                     return (Afterwards::Busy, Err(Stop::Unfit(unfit)));
                 }
                 Err(stop) => return (Afterwards::Busy, Err(stop)),
@@ -159,9 +155,8 @@ async fn ended(mut shaper: Shaper, end: AnswerEnd) -> (Result<(Vec<AnswerEvent>,
     // Schema and answer may be such that it takes a while; nobody else should have to wait for that.
     let usage = end.usage;
     let checking = tokio::task::spawn_blocking(move || (shaper.end(end), shaper.has_altered()));
-    timeout(CHECKED, checking).await.ok().and_then(Result::ok).unwrap_or_else(|| {
-        let miss = Miss { said: String::new(), usage };
-        (Err(Unfit { unmet: Unmet::Json(Mismatch::NotChecked), miss }), true)
+    checking.await.unwrap_or_else(|_panicked| {
+        (Err(Unfit { unmet: Unmet::Json(Mismatch::NotChecked), said: String::new(), usage }), true)
     })
 }
 

@@ -150,17 +150,13 @@ fn a_demand_in_words_stands_behind_the_question_and_so_does_a_correction() {
     let demand = "Answer with a call of the tool `f`, and of no other one. Do not answer in text.";
     assert_eq!(texts(&first.turn.question), format!("who? | {demand}"));
 
-    let usage = Usage { input: 5, ..Usage::default() };
-    let miss = Miss { said: "Ada.".to_owned(), usage };
-    let second = render(&turn, &all, Some(&miss));
+    let second = render(&turn, &all, Some("Ada."));
     let [Message::User(question), Message::Assistant(said)] = &second.turn.history[..] else { panic!() };
     assert_eq!(texts(question), format!("who? | {demand}"));
     assert_eq!(said, &[AssistantBlock::Text("Ada.".to_owned())]);
     assert_eq!(texts(&second.turn.question), format!("This was not what was asked for. {demand}"));
-    assert_eq!(second.shaping.spent, usage);
 
-    let silent = Miss { said: " ".to_owned(), usage };
-    let second = render(&turn, &all, Some(&silent));
+    let second = render(&turn, &all, Some(" "));
     assert!(second.turn.history.is_empty());
     assert_eq!(
         texts(&second.turn.question),

@@ -20,8 +20,17 @@ fn by_tool(schema: AnswerSchema) -> Shaping {
     Shaping { json, calls: Some(CallDemand::Any), ..Shaping::default() }
 }
 
+/// There are tools of the client's, none of which it wants to have called.
+fn only_the_answer() -> Shaping {
+    Shaping { calls: Some(CallDemand::Tool("out".to_owned())), holds: true, ..by_tool(person()) }
+}
+
 fn in_words(calls: CallDemand) -> Shaping {
     Shaping { calls: Some(calls), holds: true, ..Shaping::default() }
+}
+
+fn by_api(calls: CallDemand) -> Shaping {
+    Shaping { calls: Some(calls), stops: vec!["\n".to_owned()], ..Shaping::default() }
 }
 
 /// Events in a short form: `+text`, `~reasoning`, `!tool`, `=arguments`, and how they end: a stop reason.
@@ -74,7 +83,7 @@ fn shaped(shaping: Shaping, events: &[&str], reason: StopReason) -> (String, boo
             passed.extend(events.iter().map(short));
             format!("{:?}", end.reason)
         }
-        Err(unfit) => format!("unfit: {} said {:?}", unfit.unmet, unfit.miss.said),
+        Err(unfit) => format!("unfit: {} said {:?}", unfit.unmet, unfit.said),
     };
     passed.push(ended);
     (passed.join(" "), shaper.has_altered())
@@ -89,6 +98,7 @@ fn shaped(shaping: Shaping, events: &[&str], reason: StopReason) -> (String, boo
 #[case::refusal(by_text(false), &[], StopReason::Refusal, "| start Refusal")]
 #[case::a_call(in_words(CallDemand::Any), &["~hm", "+Well.", "!f", "={}"], StopReason::ToolUse, "start ~hm +Well. !f ={} | ToolUse")]
 #[case::the_call(in_words(CallDemand::Tool("f".to_owned())), &["!f", "={}"], StopReason::ToolUse, "start !f ={} | ToolUse")]
+#[case::a_call_after_a_stop_string(by_api(CallDemand::Any), &["+one\ntwo", "!f", "={}"], StopReason::ToolUse, "start +one\ntwo !f ={} | ToolUse")]
 #[case::cut_short_before_the_call(in_words(CallDemand::Any), &["+Well"], StopReason::MaxTokens, "| start +Well MaxTokens")]
 fn what_is_as_it_was_asked_for_is_passed_on(
     #[case] shaping: Shaping,
@@ -102,7 +112,7 @@ fn what_is_as_it_was_asked_for_is_passed_on(
 #[rstest]
 #[case::arguments(by_tool(person()), &["~hm", "+I think", "!out", "={\"name\":", "=\"Ada\"}"], r#"start ~hm +{"name": +"Ada"} | EndTurn"#)]
 #[case::wrapped(by_tool(schema(json!({"type": "array"}))), &["!out", "={\"value\":", "=[ 1.0 ]}"], "start | +[ 1.0 ] EndTurn")]
-#[case::in_text_after_all(by_tool(person()), &["+```json\n{\"name\":\"Ada\"}\n```"], "| start +{\"name\":\"Ada\"} ToolUse")]
+#[case::in_text_after_all(by_tool(person()), &["+```json\n{\"name\":\"Ada\"}\n```"], "| start +{\"name\":\"Ada\"} EndTurn")]
 #[case::another_call(by_tool(person()), &["+Let me look.", "!f", "={}"], "start !f ={} | ToolUse")]
 fn json_by_a_tool_is_text_and_what_was_said_beside_it_is_not_shown(
     #[case] shaping: Shaping,
@@ -123,7 +133,9 @@ fn json_by_a_tool_is_text_and_what_was_said_beside_it_is_not_shown(
 #[case(by_tool(schema(json!({"type": "array"}))), &["!out", "=[1]"], "start | unfit: the model's answer is not of the form that was asked for: it is not JSON")]
 #[case(in_words(CallDemand::Any), &["~hm", "+No."], "| unfit: the model did not call a tool said \"No.\"")]
 #[case(in_words(CallDemand::Tool("f".to_owned())), &["+No.", "!g", "={}"], "| unfit: the model did not call a tool said \"No.\"")]
-#[case(Shaping { calls: Some(CallDemand::Any), ..Shaping::default() }, &["+No."], "start +No. | unfit: the model did not call a tool")]
+#[case(by_api(CallDemand::Any), &["+No."], "| unfit: the model did not call a tool said \"No.\"")]
+#[case(by_api(CallDemand::Any), &["~hm", "+No."], "start ~hm +No. | unfit: the model did not call a tool")]
+#[case(by_api(CallDemand::Tool("f".to_owned())), &["!g", "={}"], "| unfit: the model did not call a tool said \"\"")]
 fn what_is_not_as_it_was_asked_for_does_not_end_well(
     #[case] shaping: Shaping,
     #[case] events: &[&str],
@@ -131,6 +143,20 @@ fn what_is_not_as_it_was_asked_for_does_not_end_well(
 ) {
     let (shown, _) = shaped(shaping, events, StopReason::EndTurn);
     assert!(shown.trim_start().starts_with(passed), "{shown}");
+}
+
+/// A client that was to get one call does not expect another one, and who forbade calls does not expect any.
+#[rstest]
+#[case(in_words(CallDemand::Tool("f".to_owned())), &["!f", "={}", "!g", "=[]"], "start !f ={} | ToolUse")]
+#[case(in_words(CallDemand::Tool("f".to_owned())), &["!g", "=[]", "!f", "={}"], "start !f ={} | ToolUse")]
+#[case(only_the_answer(), &["!out", "={\"name\":\"\"}", "!f", "=[]"], r#"start +{"name":""} | EndTurn"#)]
+#[case(only_the_answer(), &["+{\"name\":\"\"}", "!f", "=[]"], r#"| start +{"name":""} EndTurn"#)]
+fn a_call_of_another_tool_than_the_demanded_one_is_kept_from_the_client(
+    #[case] shaping: Shaping,
+    #[case] events: &[&str],
+    #[case] passed: &str,
+) {
+    assert_eq!(shaped(shaping, events, StopReason::ToolUse), (passed.to_owned(), true));
 }
 
 #[rstest]
