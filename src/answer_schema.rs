@@ -97,7 +97,8 @@ impl AnswerSchema {
         }
         let mut inner = schema.clone();
         let dialect = inner.shift_remove("$schema");
-        move_references(&mut inner);
+        let id = inner.shift_remove("$id");
+        move_references(&mut inner, id.as_ref().and_then(Value::as_str).unwrap_or_default());
         let mut wrapper = Map::new();
         wrapper.extend(dialect.map(|dialect| ("$schema".to_owned(), dialect)));
         wrapper.insert("type".to_owned(), "object".into());
@@ -144,14 +145,17 @@ impl AnswerSchema {
     }
 }
 
-/// Makes the references of a schema to itself right for its place in the wrapper.
-fn move_references(schema: &mut Map<String, Value>) {
+/// Makes the references of a schema to itself right for its place in the wrapper. It may also call itself by its `id`, which
+/// the wrapper does not have.
+fn move_references(schema: &mut Map<String, Value>, id: &str) {
     for_each_schema(schema, &mut |schema| {
         let Some(Value::String(reference)) = schema.get_mut("$ref") else { return };
-        if let Some(path) =
-            reference.strip_prefix('#').filter(|path| path.is_empty() || path.starts_with('/'))
-        {
+        let (of, path) = reference.split_once('#').unwrap_or((reference, ""));
+        let is_own = of.is_empty() || of == id;
+        if is_own && (path.is_empty() || path.starts_with('/')) {
             *reference = format!("#/properties/{WRAPPED}{path}");
+        } else if is_own {
+            *reference = format!("#{path}");
         }
     });
 }
@@ -238,6 +242,39 @@ mod tests {
         assert!(wrapper.check("[]").is_err());
         assert_eq!(AnswerSchema::unwrapped(r#"{ "value" : [ 1.0 ] }"#), Some("[ 1.0 ]"));
         assert_eq!((AnswerSchema::unwrapped("{}"), AnswerSchema::unwrapped("[1]")), (None, None));
+    }
+
+    #[test]
+    fn a_schema_that_calls_itself_by_its_id_still_finds_itself_in_the_wrapper() {
+        let list = schema(json!({
+            "$id": "https://example.com/list", "type": "array",
+            "items": {"anyOf": [{"$ref": "https://example.com/list"}, {"$ref": "#/$defs/number"}, {"$ref": "#name"}]},
+            "$defs": {"number": {"type": "integer"}, "name": {"$anchor": "name", "type": "string"}},
+        }))
+        .unwrap();
+        let wrapper = AnswerSchema::new(list.as_arguments()).unwrap();
+        wrapper.check(r#"{"value":[[1],"a"]}"#).unwrap();
+        assert!(wrapper.check(r#"{"value":[[null]]}"#).is_err());
+    }
+
+    #[rstest]
+    #[case("date-time", "2026-01-31T10:00:00Z", "yesterday")]
+    #[case("uuid", "123e4567-e89b-12d3-a456-426614174000", "1")]
+    #[case("email", "ada@example.com", "ada")]
+    fn formats_are_kept_to(#[case] format: &str, #[case] right: &str, #[case] wrong: &str) {
+        let schema = schema(json!({"type": "string", "format": format})).unwrap();
+        schema.check(&json!(right).to_string()).unwrap();
+        assert!(schema.check(&json!(wrong).to_string()).is_err());
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_schema_is_said_without_what_stands_there() {
+        let long = "x".repeat(10_000);
+        let error = schema(json!({"properties": {"a": {"type": [long]}}})).unwrap_err().to_string();
+        assert!(
+            error.contains("/properties/a/type") && !error.contains("xx") && error.len() < 500,
+            "{error}"
+        );
     }
 
     #[test]

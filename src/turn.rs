@@ -243,6 +243,8 @@ pub struct Parameters {
     pub calls: CallsPerAnswer,
     /// What the text of the answer must be, where it is not free: JSON of this schema.
     pub format: Option<AnswerSchema>,
+    /// Whether nothing will be said after the answer, so that its process need not be kept for that.
+    pub is_last: bool,
 }
 
 /// Whether the model may call tools. All but [`ToolChoice::Auto`] make sense only where there are tools.

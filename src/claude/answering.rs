@@ -101,7 +101,9 @@ impl Inner {
             };
             let (kept, rest) = match &end {
                 // Before the end is passed on: the next turn may come as soon as the client has read it.
-                Ok(_) if !rendition.is_reworded => self.keep(history, turn, process),
+                Ok(_) if !rendition.is_reworded && !turn.parameters.is_last => {
+                    self.keep(history, turn, process)
+                }
                 _ => (None, process),
             };
             match end {

@@ -124,13 +124,17 @@ impl<'a> Attempts<'a> {
     }
 }
 
-/// That the CLI leaves out the tool whose arguments are the answer says something of the schema, not of the client's tools.
+/// That the CLI or the API does not take the tool whose arguments are the answer says something of the schema, not of the
+/// client's tools.
 fn of_the_answer_tool(stop: Stop, rendition: &Rendition<'_>) -> Stop {
     let tool = rendition.shaping.json.as_ref().and_then(|json| json.tool.as_ref());
-    match (&stop, tool) {
-        (Stop::Failed(TurnFailure::ToolsNotTaken { names }), Some(tool)) if names.contains(tool) => {
-            TurnFailure::SchemaNotTaken.into()
+    let is_of_it = match (&stop, tool) {
+        (Stop::Failed(TurnFailure::ToolsNotTaken { names }), Some(tool)) => names.contains(tool),
+        (Stop::Failed(TurnFailure::Api { status: Some(400), sentence, .. }), Some(_)) => {
+            // The API tells tools apart by their number.
+            rendition.turn.tools.len() == 1 && sentence.contains("input_schema")
         }
-        _ => stop,
-    }
+        _ => false,
+    };
+    if is_of_it { TurnFailure::SchemaNotTaken.into() } else { stop }
 }

@@ -231,6 +231,7 @@ mod tests {
             tool_choice: ToolChoice::Any,
             calls: CallsPerAnswer::One,
             format: Some(AnswerSchema::new(Map::new()).unwrap()),
+            is_last: false,
         })
     }
 

@@ -92,8 +92,8 @@ pub struct Shaper {
     held: Option<Vec<AnswerEvent>>,
     /// The text of the answer, where it must be looked at.
     text: String,
-    /// The arguments that are the answer.
-    arguments: String,
+    /// The arguments that are the answer, once they begin.
+    arguments: Option<String>,
     /// To whom the arguments that come belong.
     call: Call,
     /// Whether a call reached the client.
@@ -126,7 +126,7 @@ impl Shaper {
             stops,
             held: holds.then(Vec::new),
             text: String::new(),
-            arguments: String::new(),
+            arguments: None,
             call: Call::None,
             has_called: false,
             has_met_demand: false,
@@ -184,12 +184,12 @@ impl Shaper {
     /// A piece of text that is JSON, unless the model does not keep to it, which shows at its first letter.
     fn on_json(&mut self, text: String) -> Shaped {
         self.text.push_str(&text);
-        if !may_be_json(&self.text) {
+        if !begins_as_json(&self.text) {
             let has_tools = self.shaping.json.as_ref().is_some_and(|json| json.has_tools);
             let unfit = Unfit { unmet: Unmet::OtherText, said: String::new(), usage: self.shaping.spent };
             return if has_tools { Shaped::Nothing } else { Shaped::Unfit(unfit) };
         }
-        if is_blank_json(&self.text) {
+        if self.text.trim_start_matches(JSON_SPACE).len() < TELLING {
             return self.pass_or_hold(AnswerEvent::Text(text));
         }
         self.release_with(AnswerEvent::Text(text))
@@ -198,6 +198,7 @@ impl Shaper {
     fn on_call(&mut self, id: String, name: String) -> Shaped {
         if self.shaping.json.as_ref().is_some_and(|json| json.tool.as_ref() == Some(&name)) {
             self.call = Call::OfAnswer;
+            self.arguments.get_or_insert_default();
             self.has_met_demand = true;
             return self.release();
         }
@@ -225,7 +226,7 @@ impl Shaper {
         match self.call {
             Call::OfClient => Shaped::Event(AnswerEvent::ToolArguments(piece)),
             Call::OfAnswer => {
-                self.arguments.push_str(&piece);
+                self.arguments.get_or_insert_default().push_str(&piece);
                 let is_wrapped = self.shaping.json.as_ref().is_some_and(|json| json.schema.is_wrapped());
                 if is_wrapped { Shaped::Nothing } else { Shaped::Event(AnswerEvent::Text(piece)) }
             }
@@ -257,11 +258,12 @@ impl Shaper {
         match tool {
             // Calls of the client's tools come first; what was said beside them is no answer yet.
             _ if self.has_called || !is_whole => Ok((events, end)),
-            Some(_) if self.call == Call::OfAnswer => {
+            Some(_) if self.arguments.is_some() => {
+                let arguments = self.arguments.as_deref().unwrap_or_default();
                 let answer = if schema.is_wrapped() {
-                    AnswerSchema::unwrapped(&self.arguments).ok_or(Mismatch::NotJson)
+                    AnswerSchema::unwrapped(arguments).ok_or(Mismatch::NotJson)
                 } else {
-                    Ok(self.arguments.as_str())
+                    Ok(arguments)
                 };
                 let checked = answer.and_then(|answer| schema.check(answer).map(|()| answer));
                 match checked {
@@ -281,7 +283,7 @@ impl Shaper {
             },
             None => match schema.check(&self.text) {
                 Ok(()) => Ok((events, end)),
-                Err(_) if !may_be_json(&self.text) => Err(unfit(Unmet::OtherText, &mut self.text)),
+                Err(_) if !begins_as_json(&self.text) => Err(unfit(Unmet::OtherText, &mut self.text)),
                 Err(mismatch) => Err(unfit(Unmet::Json(mismatch), &mut self.text)),
             },
         }
@@ -300,8 +302,8 @@ impl Shaper {
         match &self.shaping.json {
             _ if self.has_dropped => true,
             None => false,
-            Some(JsonForm { tool: Some(_), .. }) => self.call == Call::OfAnswer || !self.text.is_empty(),
-            Some(JsonForm { tool: None, .. }) => !may_be_json(&self.text),
+            Some(JsonForm { tool: Some(_), .. }) => self.arguments.is_some() || !self.text.is_empty(),
+            Some(JsonForm { tool: None, .. }) => !begins_as_json(&self.text),
         }
     }
 
@@ -333,16 +335,18 @@ impl Shaper {
 /// White space, as JSON has it.
 const JSON_SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
 
-fn is_blank_json(text: &str) -> bool {
-    text.trim_start_matches(JSON_SPACE).is_empty()
-}
+/// With so many bytes a text shows whether it is JSON: `1. First` and `no, ` begin like it.
+const TELLING: usize = 4;
 
 /// Whether a text begins as JSON does, or is blank so far.
-fn may_be_json(text: &str) -> bool {
-    text.trim_start_matches(JSON_SPACE)
-        .chars()
-        .next()
-        .is_none_or(|first| matches!(first, '{' | '[' | '"' | '-' | '0'..='9' | 't' | 'f' | 'n'))
+fn begins_as_json(text: &str) -> bool {
+    let text = text.trim_start_matches(JSON_SPACE);
+    let telling = text.char_indices().find(|(at, _)| *at >= TELLING).map_or(text.len(), |(at, _)| at);
+    match serde_json::from_str::<serde::de::IgnoredAny>(&text[..telling]) {
+        Ok(_) => true,
+        // It is the end that is missing.
+        Err(error) => error.is_eof(),
+    }
 }
 
 /// A text without the code fence that models like to put around JSON.

@@ -80,6 +80,7 @@ pub fn turns(
         stop: chat_request::stop(request.stop)?,
         temperature: chat_request::temperature(request.temperature, &mut adjusted)?,
         top_p: chat_request::in_range("top_p", request.top_p, 1.0)?,
+        is_last: true,
         ..Parameters::default()
     };
     if request.model.trim().is_empty() {
@@ -192,10 +193,12 @@ mod tests {
             stop: vec!["END".to_owned(), "\n".to_owned()],
             temperature: Some(1.0),
             top_p: Some(0.9),
+            is_last: true,
             ..Parameters::default()
         };
         assert_eq!((&translated.turns[0].parameters, translated.adjusted), (&expected, vec!["temperature"]));
-        assert_eq!(translate(&json!({})).unwrap().turns[0].parameters, Parameters::default());
+        let plain = Parameters { is_last: true, ..Parameters::default() };
+        assert_eq!(translate(&json!({})).unwrap().turns[0].parameters, plain);
     }
 
     #[rstest]

@@ -105,6 +105,7 @@ pub fn to_be_counted(request: MessagesRequest) -> Result<Translated, ApiError> {
         format,
         tool_choice,
         calls,
+        is_last: false,
     };
     let Conversation { system, history, question } =
         messages_history::conversation(request.system, request.messages)?;

@@ -13,6 +13,7 @@ mod messages;
 mod parameters;
 mod prefix;
 mod prompts;
+mod refused;
 mod several;
 mod tools;
 mod warm;

@@ -92,6 +92,8 @@ fn shaped(shaping: Shaping, events: &[&str], reason: StopReason) -> (String, boo
 #[rstest]
 #[case::free(Shaping::default(), &["~hm", "+a", "!f", "={}"], StopReason::ToolUse, "start ~hm +a !f ={} | ToolUse")]
 #[case::json(by_text(false), &["+{\"name\":", "+\"Ada\"}"], StopReason::EndTurn, r#"start +{"name": +"Ada"} | EndTurn"#)]
+#[case::a_short_one(Shaping { json: Some(JsonForm { schema: schema(json!({"type": "integer"})), tool: None, has_tools: false }), ..Shaping::default() },
+    &["+1", "+2"], StopReason::EndTurn, "| start +1 +2 EndTurn")]
 #[case::after_white_space(by_text(false), &["+ \n", "+{\"name\":\"\"}"], StopReason::EndTurn, "start + \n +{\"name\":\"\"} | EndTurn")]
 #[case::call_beside_json(by_text(true), &["!f", "={}"], StopReason::ToolUse, "start !f ={} | ToolUse")]
 #[case::json_cut_short(by_text(false), &["+{\"na"], StopReason::MaxTokens, "start +{\"na | MaxTokens")]
@@ -125,7 +127,10 @@ fn json_by_a_tool_is_text_and_what_was_said_beside_it_is_not_shown(
 #[rstest]
 #[case(by_text(false), &["+Here you are: {}"], "unfit: the model's answer is not of the form that was asked for: it is not JSON")]
 #[case(by_text(false), &["~hm", "+Here"], "start ~hm unfit: the model's answer is not of the form that was asked for: it is not JSON")]
-#[case(by_text(false), &["+{}"], "start +{} | unfit: the model's answer is not of the form that was asked for: it does not match the schema at \"\"")]
+#[case(by_text(false), &["+1", "+. First"], "unfit: the model's answer is not of the form that was asked for: it is not JSON")]
+#[case(by_text(false), &["+n", "+o, "], "unfit: the model's answer is not of the form that was asked for: it is not JSON")]
+#[case(by_text(false), &["+[No", "+te]"], "unfit: the model's answer is not of the form that was asked for: it is not JSON")]
+#[case(by_text(false), &["+{}"], "| unfit: the model's answer is not of the form that was asked for: it does not match the schema at \"\"")]
 #[case(by_text(false), &[], "| unfit: the model's answer is not of the form that was asked for: it is not JSON")]
 #[case(by_text(true), &["+Let me see."], "| unfit: the model's answer is not of the form that was asked for: it is not JSON")]
 #[case(by_tool(person()), &["+Her name is Ada."], "| unfit: the model did not call a tool said \"Her name is Ada.\"")]
@@ -189,5 +194,5 @@ fn the_beginning_tells_what_the_model_was_asked_without_and_what_was_spent_befor
 fn any_json_will_do_where_the_schema_says_nothing() {
     let any = JsonForm { schema: schema(Value::Object(Map::new())), tool: None, has_tools: false };
     let shaping = Shaping { json: Some(any), ..Shaping::default() };
-    assert_eq!(shaped(shaping, &["+\"x\""], StopReason::EndTurn).0, "start +\"x\" | EndTurn");
+    assert_eq!(shaped(shaping, &["+\"x\""], StopReason::EndTurn).0, "| start +\"x\" EndTurn");
 }

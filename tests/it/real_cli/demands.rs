@@ -28,18 +28,18 @@ fn wants(text: &str, schema: &Value) -> Value {
     request
 }
 
-fn with_tool(mut request: Value) -> Value {
+pub(super) fn with_tool(mut request: Value) -> Value {
     let parameters = json!({"type": "object", "properties": {"city": {"type": "string"}}});
     request["tools"] = json!([{"type": "function", "function": {"name": "look", "parameters": parameters}}]);
     request
 }
 
 /// The body of the last request that the model got.
-fn asked(app: &TestApp) -> Value {
+pub(super) fn asked(app: &TestApp) -> Value {
     app.upstream.log().last().expect("a request").json()
 }
 
-fn ignored(response: &reqwest::Response) -> &str {
+pub(super) fn ignored(response: &reqwest::Response) -> &str {
     response.headers().get("x-couplet-ignored").map_or("", |names| names.to_str().expect("text"))
 }
 
@@ -229,75 +229,6 @@ async fn an_answer_in_text_is_an_error_where_a_call_is_demanded() {
 }
 
 #[rstest]
-#[case("temperature", json!(0.5), "temperature", json!(0.5), "temperature")]
-#[case("top_p", json!(0.5), "top_p", json!(0.5), "top_p")]
-#[case("parallel_tool_calls", json!(false), "tool_choice.disable_parallel_tool_use", json!(true), "parallel_tool_calls")]
-#[tokio::test]
-async fn a_parameter_that_the_model_refuses_is_named_and_not_sent_again(
-    #[case] field: &str,
-    #[case] value: Value,
-    #[case] arrives_as: &str,
-    #[case] sent: Value,
-    #[case] named: &str,
-) {
-    let Some(app) = app().await else { return };
-    let mut request = with_tool(ask("[[words 1]]"));
-    request[field] = value;
-    let response = app.chat(&request).await;
-    assert_eq!((response.status().as_u16(), ignored(&response)), (200, ""));
-    assert_eq!(app.upstream.log().last().expect("a request").asked().field(arrives_as), Some(&sent));
-
-    let refuse = format!("[[words 1]][[refuse {arrives_as} {arrives_as}: not for this model]]");
-    request["messages"][0]["content"] = refuse.into();
-    for stream in [true, false, true] {
-        request["stream"] = stream.into();
-        let response = app.chat(&request).await;
-        assert_eq!((response.status().as_u16(), ignored(&response)), (200, named));
-    }
-    let requests = app.upstream.log().model_requests();
-    let is_sent = |request: &couplet::upstream::Received| request.asked().field(arrives_as) == Some(&sent);
-    assert!(requests[requests.len() - 2..].iter().all(|request| !is_sent(request)), "remembered");
-    // The log line has it too, and another model is asked with it.
-    request["model"] = "claude-opus-5-5".into();
-    request["messages"][0]["content"] = "[[words 1]]".into();
-    let response = app.chat(&request).await;
-    assert_eq!((response.status().as_u16(), ignored(&response)), (200, ""));
-}
-
-/// The CLI sends an effort always, so that the model refuses not the field, but its value.
-#[tokio::test]
-async fn an_effort_that_the_model_refuses_is_named_and_not_sent_again() {
-    let Some(app) = app().await else { return };
-    let mut request = ask("[[words 1]]");
-    request["reasoning_effort"] = json!("xhigh");
-    // The CLI repeats the first request by itself.
-    for _ in 0..2 {
-        app.upstream.push_reply(Reply::words(1).refuse("output_config.effort"));
-    }
-    for _ in 0..2 {
-        let response = app.chat(&request).await;
-        assert_eq!((response.status().as_u16(), ignored(&response)), (200, "reasoning_effort"));
-        assert_ne!(asked(&app)["output_config"]["effort"], "xhigh");
-    }
-}
-
-#[tokio::test]
-async fn a_refusal_in_a_living_process_is_mended_in_a_fresh_one() {
-    let Some(app) = app().await else { return };
-    let mut request = ask("[[words 2]]");
-    let (_, first) = app.answer(&request).await;
-    let messages = request["messages"].as_array_mut().expect("messages");
-    messages.push(first["choices"][0]["message"].clone());
-    messages.push(json!({"role": "user", "content": "[[words 3]][[refuse temperature]]"}));
-    request["temperature"] = 0.2.into();
-    let response = app.chat(&request).await;
-    assert_eq!((response.status().as_u16(), ignored(&response)), (200, "temperature"));
-    let processes = sessions(&app);
-    assert_ne!(processes.last(), processes.first());
-    assert_eq!(conversation(&app)[0]["content"], "[[words 2]]");
-}
-
-#[rstest]
 #[case::white_space(json!("\n\n"), "[[chunk 1]][[say \"one\\n\\ntwo\"]]", "one")]
 #[case::both_kinds(json!(["END", "\n"]), "[[chunk 2]][[say \"one END\\ntwo\"]]", "one ")]
 #[case::refused(json!("END"), "[[chunk 2]][[say one END two]][[refuse stop_sequences]]", "one ")]
@@ -372,7 +303,60 @@ async fn who_asks_in_words_asks_twice(
         Some(reason) => assert_eq!(answer.data[0]["choices"][0]["finish_reason"], reason, "{answer:?}"),
         None => {
             assert_eq!(answer.status, 502, "{answer:?}");
-            assert_eq!(answer.error().expect("an error")["code"], "tool_choice_unmet");
+            let code = if is_form { "response_format_unmet" } else { "tool_choice_unmet" };
+            assert_eq!(answer.error().expect("an error")["code"], code);
         }
     }
+}
+
+/// Text in place of JSON, then in place of the call, then in place of the call that words ask for.
+#[tokio::test]
+async fn the_tokens_of_all_answers_that_were_thrown_away_are_added_up() {
+    let Some(app) = app().await else { return };
+    let request = wants(r#"[[reluctant 1]][[json {"name":"Ada"}]]"#, &person());
+    let (status, answer) = app.answer(&request).await;
+    assert_eq!((status, &answer["choices"][0]["message"]["content"]), (200, &json!(r#"{"name":"Ada"}"#)));
+    assert_eq!((app.upstream.log().model_count(), &answer["usage"]["prompt_tokens"]), (4, &json!(4 * 175)));
+}
+
+/// JSON that ended at one would be none. And it is not taken for a model that does not keep to the form.
+#[rstest]
+#[tokio::test]
+async fn stop_strings_do_not_cut_json(#[values(false, true)] stream: bool) {
+    let Some(app) = app().await else { return };
+    for _ in 0..2 {
+        let mut request = wants(r#"[[chunk 3]][[json {"name":"Ada"}]]"#, &person());
+        request["stop"] = json!(["}", "\n"]);
+        request["stream"] = stream.into();
+        let response = app.chat(&request).await;
+        assert_eq!((response.status().as_u16(), ignored(&response)), (200, "stop"));
+        let answer = Streamed::read(response).await;
+        let content = if stream {
+            answer.contents().concat()
+        } else {
+            answer.data[0]["choices"][0]["message"]["content"].as_str().expect("a text").to_owned()
+        };
+        assert_eq!(content, r#"{"name":"Ada"}"#);
+        let body = asked(&app);
+        assert_eq!(
+            (&body["output_config"]["format"]["schema"], body.get("stop_sequences")),
+            (&person(), None)
+        );
+    }
+}
+
+/// Whoever wanted JSON and forbade calls reads nothing of one.
+#[tokio::test]
+async fn a_call_beside_the_json_of_who_forbade_calls_is_kept_from_him() {
+    let Some(app) = app().await else { return };
+    let script = format!("{REFUSES_FORMAT}[[tool StructuredOutput {{\"name\":\"Ada\"}}]][[tool look {{}}]]");
+    let mut request = with_tool(wants(&script, &person()));
+    request["tool_choice"] = json!("none");
+    let (status, answer) = app.answer(&request).await;
+    let choice = &answer["choices"][0];
+    assert_eq!((status, &choice["finish_reason"]), (200, &json!("stop")), "{answer}");
+    assert_eq!(
+        (&choice["message"]["content"], choice["message"].get("tool_calls")),
+        (&json!(r#"{"name":"Ada"}"#), None)
+    );
 }
