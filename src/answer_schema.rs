@@ -76,8 +76,9 @@ impl AnswerSchema {
         if length > MAX_BYTES {
             return Err(InvalidSchema("it is too large".to_owned()));
         }
-        on_large_stack(|| expect_moderate(&schema)).map_err(|excess| InvalidSchema(excess.to_string()))?;
-        let validator = Guarded::new(&schema).map_err(InvalidSchema)?;
+        let patterns = on_large_stack(|| expect_moderate(&schema))
+            .map_err(|excess| InvalidSchema(excess.to_string()))?;
+        let validator = Guarded::new(&schema, patterns).map_err(InvalidSchema)?;
         let digest = Sha256::digest(serde_json::to_vec(&schema).unwrap_or_default()).into();
         Ok(Self(Arc::new(Inner { schema, validator, digest })))
     }
@@ -263,6 +264,31 @@ mod tests {
     #[case("email", "ada@example.com", "ada")]
     fn formats_are_kept_to(#[case] format: &str, #[case] right: &str, #[case] wrong: &str) {
         let schema = schema(json!({"type": "string", "format": format})).unwrap();
+        schema.check(&json!(right).to_string()).unwrap();
+        assert!(schema.check(&json!(wrong).to_string()).is_err());
+    }
+
+    #[rstest]
+    #[case("#/$defs/List<Foo Bar[]>")]
+    #[case("#/$defs/List%3CFoo%20Bar%5B%5D%3E")]
+    fn a_reference_may_hold_what_generators_write(#[case] reference: &str) {
+        let schema =
+            schema(json!({"$ref": reference, "$defs": {"List<Foo Bar[]>": {"type": "integer"}}})).unwrap();
+        schema.check("1").unwrap();
+        assert!(schema.check("null").is_err());
+    }
+
+    #[rstest]
+    #[case(r"^\p{L}{1,20}$", "Ada", "1")]
+    #[case(r"^\w{1,255}$", "Ada", "")]
+    #[case(r"^[a-zA-Z0-9_]{1,1000}$", "Ada", "")]
+    #[case(r"^[\w.+-]+@[\w-]+\.[\w.-]+$", "ada@example.com", "ada")]
+    fn patterns_as_they_are_written_are_not_too_much(
+        #[case] pattern: &str,
+        #[case] right: &str,
+        #[case] wrong: &str,
+    ) {
+        let schema = schema(json!({"type": "string", "pattern": pattern})).unwrap();
         schema.check(&json!(right).to_string()).unwrap();
         assert!(schema.check(&json!(wrong).to_string()).is_err());
     }

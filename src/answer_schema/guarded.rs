@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use jsonschema::paths::Location;
 use jsonschema::{Keyword, PatternOptions, ValidationError, Validator};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Map, Value};
 
 use super::subschemas::for_each_schema;
@@ -18,8 +19,9 @@ use super::subschemas::for_each_schema;
 /// 32 MiB in a debug build. Pages that are not touched take no memory.
 const STACK: usize = 64 * 1024 * 1024;
 
-/// How much memory a pattern may take when it is made ready.
-const PATTERN_BYTES: usize = 128 * 1024;
+/// How much memory all patterns of a schema may take when they are made ready, each of them as much as the others. `\p{L}`
+/// takes some 12 KiB, as often as it is repeated.
+const PATTERNS_BYTES: usize = 8 * 1024 * 1024;
 
 /// How often a pattern may try another way before it counts as not met.
 const BACKTRACK_LIMIT: usize = 100_000;
@@ -35,6 +37,21 @@ const MOST_SAID: usize = 200;
 
 /// The keyword that looks at the clock.
 const CLOCK: &str = "x-couplet-clock";
+
+/// What generators of schemas write in references all the same: `#/$defs/List<Item>`.
+const NOT_IN_REFERENCES: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'`')
+    .add(b'[')
+    .add(b']')
+    .add(b'{')
+    .add(b'}')
+    .add(b'|')
+    .add(b'^')
+    .add(b'\\');
 
 /// The clock is looked at each time that it has been asked so often.
 const ASKED: u32 = 64;
@@ -53,15 +70,21 @@ pub(super) enum Verdict {
 }
 
 impl Guarded {
-    /// Makes the validator of a schema that keeps to the limits.
+    /// Makes the validator of a schema that keeps to the limits and has so many patterns.
     ///
     /// # Errors
     /// When it is no valid schema; the words say why.
-    pub(super) fn new(schema: &Map<String, Value>) -> Result<Self, String> {
+    pub(super) fn new(schema: &Map<String, Value>, patterns: usize) -> Result<Self, String> {
         let mut schema = schema.clone();
-        for_each_schema(&mut schema, &mut |schema| _ = schema.insert(CLOCK.to_owned(), true.into()));
-        let patterns =
-            PatternOptions::fancy_regex().backtrack_limit(BACKTRACK_LIMIT).size_limit(PATTERN_BYTES);
+        for_each_schema(&mut schema, &mut |schema| {
+            if let Some(Value::String(reference)) = schema.get_mut("$ref") {
+                *reference = utf8_percent_encode(reference, NOT_IN_REFERENCES).to_string();
+            }
+            schema.insert(CLOCK.to_owned(), true.into());
+        });
+        let patterns = PatternOptions::fancy_regex()
+            .backtrack_limit(BACKTRACK_LIMIT)
+            .size_limit(PATTERNS_BYTES / patterns.max(1));
         let options = jsonschema::options()
             .with_pattern_options(patterns)
             .should_validate_formats(true)
@@ -170,7 +193,7 @@ mod tests {
 
     fn guarded(schema: Value) -> Guarded {
         let Value::Object(schema) = schema else { panic!("an object") };
-        Guarded::new(&schema).expect("a schema")
+        Guarded::new(&schema, 0).expect("a schema")
     }
 
     /// Each level is looked at in two ways, and each of them looks at all below in two ways.
