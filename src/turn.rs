@@ -261,6 +261,14 @@ pub enum ToolChoice {
     Tool(String),
 }
 
+impl ToolChoice {
+    /// Whether a call must be made.
+    #[must_use]
+    pub fn is_forced(&self) -> bool {
+        matches!(self, Self::Any | Self::Tool(_))
+    }
+}
+
 /// A parameter that some models take and others refuse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Parameter {

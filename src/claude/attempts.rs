@@ -6,7 +6,7 @@ use super::refusals::{Refusals, Refused, RefusedOfTurn};
 use super::rendition::{Rendition, render};
 use super::shaping::{Unfit, Unmet};
 use super::sink::Stop;
-use crate::turn::{ToolChoice, Turn};
+use crate::turn::Turn;
 
 /// The attempts at one turn. Each differs from the ones before it, so there are few.
 pub(super) struct Attempts<'a> {
@@ -101,10 +101,11 @@ impl<'a> Attempts<'a> {
     /// Who asked for JSON and demanded no call gets to know of no call.
     fn in_terms_of_the_turn(&self, stop: Stop) -> Stop {
         let parameters = &self.turn.parameters;
-        let is_demanded = matches!(parameters.tool_choice, ToolChoice::Any | ToolChoice::Tool(_));
         match stop {
             Stop::Unfit(unfit)
-                if matches!(unfit.unmet, Unmet::NotCalled) && parameters.format.is_some() && !is_demanded =>
+                if matches!(unfit.unmet, Unmet::NotCalled)
+                    && parameters.format.is_some()
+                    && !parameters.tool_choice.is_forced() =>
             {
                 Unfit { unmet: Unmet::OtherText, ..*unfit }.into()
             }

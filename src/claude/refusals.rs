@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::failure::{ApiFailureKind, TurnFailure};
-use crate::turn::{CallsPerAnswer, Effort, Parameter, ToolChoice, Turn};
+use crate::turn::{CallsPerAnswer, Effort, Parameter, Turn};
 
 /// How long a refusal is remembered. Models learn, and names of models move on to newer ones.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
@@ -143,8 +143,7 @@ impl RefusedOfTurn {
                 return Some(Refused::Format);
             }
         }
-        let is_forced = matches!(parameters.tool_choice, ToolChoice::Any | ToolChoice::Tool(_));
-        if is_forced && (names("tool_choice") || names("forces tool use")) {
+        if parameters.tool_choice.is_forced() && (names("tool_choice") || names("forces tool use")) {
             return Some(Refused::ForcedChoice);
         }
         if has_few_tokens(asked) && thinks(asked) && names("budget_tokens") {
@@ -203,7 +202,7 @@ fn is_named(sentence: &str, name: &str) -> bool {
 mod tests {
     use super::*;
     use crate::answer_schema::AnswerSchema;
-    use crate::turn::{Parameters, UserBlock};
+    use crate::turn::{Parameters, ToolChoice, UserBlock};
     use rstest::rstest;
     use serde_json::Map;
 

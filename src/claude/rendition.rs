@@ -105,8 +105,7 @@ fn render_stops(rendition: &mut Rendition<'_>, refused: &RefusedOfTurn) {
 
 fn render_format(rendition: &mut Rendition<'_>, refused: &RefusedOfTurn) {
     let Some(schema) = rendition.turn.parameters.format.clone() else { return };
-    let must_call = matches!(rendition.turn.parameters.tool_choice, ToolChoice::Any | ToolChoice::Tool(_));
-    if must_call && !rendition.turn.tools.is_empty() {
+    if rendition.turn.parameters.tool_choice.is_forced() && !rendition.turn.tools.is_empty() {
         // Then there is no text.
         rendition.turn.to_mut().parameters.format = None;
         return;

@@ -56,7 +56,12 @@ pub fn turn(mut request: ChatRequest) -> Result<Translated, ApiError> {
     let parameters = parameters(&request, &mut adjusted)?;
     let format = format(request.response_format.take())?;
     let Tools { offered, choice, calls, form } = tools::take(&mut request, &mut adjusted)?;
-    let stop = stop::unless_formed("stop", stop(request.stop)?, format.is_some(), &mut adjusted);
+    let stop = stop::unless_formed(
+        "stop",
+        stop(request.stop)?,
+        format.is_some() || choice.is_forced(),
+        &mut adjusted,
+    );
     let Conversation { system, history, question } = history::conversation(request.messages, &mut adjusted)?;
     if request.model.trim().is_empty() {
         return Err(ApiError::invalid_request("model", "'model' must name a model."));

@@ -96,7 +96,12 @@ pub fn to_be_counted(request: MessagesRequest) -> Result<Translated, ApiError> {
     let stop = stop(request.stop_sequences)?;
     let parameters = Parameters {
         max_tokens: request.max_tokens,
-        stop: stop::unless_formed("stop_sequences", stop, format.is_some(), &mut adjusted),
+        stop: stop::unless_formed(
+            "stop_sequences",
+            stop,
+            format.is_some() || tool_choice.is_forced(),
+            &mut adjusted,
+        ),
         temperature: in_range("temperature", request.temperature, 1.0)?,
         top_p: in_range("top_p", request.top_p, 1.0)?,
         top_k: request.top_k,

@@ -16,7 +16,7 @@ pub(super) fn expect_few(field: &'static str, texts: &[String], most: usize) -> 
     Err(ApiError::invalid_request(field, message).with_code("invalid_value"))
 }
 
-/// The texts, but none where the answer has a form: JSON that ended at one would be none.
+/// The texts, but none where the answer must be JSON, be it arguments of a call: JSON that ended at one would be none.
 pub(super) fn unless_formed(
     field: &'static str,
     texts: Vec<String>,

@@ -141,6 +141,18 @@ async fn the_anthropic_package_speaks_its_own_api_to_the_real_cli() {
     assert!(said.as_ref().is_none_or(|said| said.matches(" ok\n").count() == 9), "{said:?}");
 }
 
+#[rstest]
+#[case::accepted(0, "")]
+#[case::no_form(1, "")]
+#[case::strict(2, "temperature")]
+#[case::no_form_and_no_force(3, "temperature")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_anthropic_package_gets_answers_in_a_form(#[case] api: usize, #[case] ignored: &'static str) {
+    let said =
+        behind_couplet_with("messages_structured.py", &[ignored], Duration::from_secs(120), APIS[api]).await;
+    assert!(said.as_ref().is_none_or(|said| said.matches(" ok\n").count() == 5), "{said:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn langchain_finds_a_chat_model_in_couplet() {
     let told = |upstream: &Upstream| upstream.set_default(Reply::agent());

@@ -124,7 +124,7 @@ fn parameters() -> Vec<Row> {
         row("max_tokens", Mapped, "the older name of `max_completion_tokens`", json!({"max_tokens": 2000})).arrives("max_tokens", json!(2000)),
         row("temperature", Mapped, "above 1 it is 1, and named; without it where the model refuses it, and named", json!({"temperature": 0.5})).arrives("temperature", json!(0.5)),
         row("top_p", Honoured, "without it where the model refuses it, and named", json!({"top_p": 0.5})).arrives("top_p", json!(0.5)),
-        row("stop", Honoured, "up to 4, of 16 KiB in all; white space is looked for here, and so are all where the model refuses them; ignored and named beside `response_format`, whose JSON they would cut", json!({"stop": ["END", "\n"]})).arrives("stop_sequences", json!(["END"])),
+        row("stop", Honoured, "up to 4, of 16 KiB in all; white space is looked for here, and so are all where the model refuses them; ignored and named beside `response_format` or a forced call, whose JSON they would cut", json!({"stop": ["END", "\n"]})).arrives("stop_sequences", json!(["END"])),
         row("n", Honoured, "that many turns side by side; each has a prompt of its own to be paid for", json!({"n": 2})),
         row("reasoning_effort", Mapped, "`none`: no thinking where the model allows that; `minimal` is `low`; without it where the model refuses it, and named", json!({"model": "claude-opus-5-5", "reasoning_effort": "high"})).arrives("output_config.effort", json!("high")),
     ]

@@ -114,7 +114,7 @@ fn answer() -> Vec<Row> {
             .arrives("max_tokens", json!(2000)),
         row("max_tokens", Refused, "where it is missing", json!({"max_tokens": null})),
         row("stream", Honoured, "", json!({"stream": true})),
-        row("stop_sequences", Honoured, "up to 64, of 16 KiB in all, none of only white space; ignored and named beside a schema, whose JSON they would cut", json!({"stop_sequences": ["END"]}))
+        row("stop_sequences", Honoured, "up to 64, of 16 KiB in all, none of only white space; ignored and named beside a schema or a forced call, whose JSON they would cut", json!({"stop_sequences": ["END"]}))
             .arrives("stop_sequences", json!(["END"])),
         row(
             "temperature",
