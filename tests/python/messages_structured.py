@@ -42,7 +42,7 @@ def parses():
     message = client.messages.parse(**request(SAY_ADA), output_format=Person)
     assert (message.parsed_output, message.stop_reason) == (ADA, "end_turn"), message
     assert message.usage.output_tokens > 0
-    made = client.messages.parse(**request("[[agent]] The person 'Ada', 7."), output_format=Person).parsed_output
+    made = client.messages.parse(**request("[[agent]] Of 7 years: the person 'Ada'"), output_format=Person).parsed_output
     assert isinstance(made, Person) and (made.name, made.age) == ("Ada", 7), made
 
 
