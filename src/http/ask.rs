@@ -20,7 +20,7 @@ use crate::translate::media_failure;
 use crate::turn::{MediaSource, Parameter, Turn};
 
 /// Names the parameters of a request that were accepted but not honoured as they were.
-const IGNORED: HeaderName = HeaderName::from_static("x-couplet-ignored");
+pub(super) const IGNORED: HeaderName = HeaderName::from_static("x-couplet-ignored");
 
 /// What a field of a chat completion request is called in the request that was sent, where that is something else.
 pub type SentAs = fn(&str) -> Option<String>;

@@ -141,7 +141,7 @@ fn cors(origins: &[String]) -> CorsLayer {
         .allow_methods([Method::GET, Method::POST])
         // SDKs in browsers send headers of their own (`x-stainless-…`).
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([REQUEST_ID, anthropic_form::REQUEST_ID, PROCESSING_MS])
+        .expose_headers([REQUEST_ID, anthropic_form::REQUEST_ID, PROCESSING_MS, ask::IGNORED])
         .max_age(Duration::from_secs(600))
 }
 

@@ -89,6 +89,18 @@ async fn a_preflight_lets_in_only_configured_origins_and_never_all() {
     assert_eq!(ask("https://evil.example").await, None);
 }
 
+/// A page sees no other headers of an answer than these.
+#[tokio::test]
+async fn a_page_may_read_what_was_ignored() {
+    let builder =
+        builder().await.with(|config| config.http.allowed_origins = vec!["https://chat.example".to_owned()]);
+    let app = builder.start().await;
+    let response = app.get("/v1/models").header("origin", "https://chat.example").send().await;
+    let response = response.expect("an answer");
+    let exposed = response.headers()["access-control-expose-headers"].to_str().expect("text");
+    assert!(exposed.split(',').any(|name| name.trim() == "x-couplet-ignored"), "{exposed}");
+}
+
 #[rstest]
 #[case("text/plain")]
 #[case("application/x-www-form-urlencoded")]
