@@ -1,62 +1,115 @@
-//! Reading the body of a request.
+//! Reading the body of a request: so large, so slow and of so many pieces, and no more of them at once than there is room for.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::extract::Request;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
+use tower_http::decompression::RequestDecompressionLayer;
 
+use crate::claude::failure::TurnFailure;
 use crate::openai::error::ApiError;
+use crate::translate::failure;
 use crate::wire::parse::{Parsed, parse};
 
-/// The largest body, in bytes. Anthropic's API takes 32 MB.
+/// The largest body, in bytes, unpacked. Anthropic's API takes 32 MB.
 const MAX_BODY: usize = 32 * 1024 * 1024;
 
 /// How long a client may take to send its body.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A body of more bytes is looked at where nobody else has to wait for it.
+const LARGE: usize = 1024 * 1024;
+
+/// So many large bodies are looked at side by side: JSON takes a multiple of its bytes while it is read.
+static LARGE_AT_ONCE: Semaphore = Semaphore::const_new(2);
+
+/// Unpacks bodies that come packed; those that it does not know it leaves as they are.
+#[must_use]
+pub fn unpacking() -> RequestDecompressionLayer {
+    RequestDecompressionLayer::new().pass_through_unaccepted(true)
+}
+
 /// Reads and parses a JSON body.
 ///
 /// # Errors
-/// 415 for another content type (a web page may send `text/plain` without asking first), 413 for too large a body,
-/// 408 for too slow a client, 400 for what is no such request.
-pub async fn json<T: DeserializeOwned>(request: Request) -> Result<Parsed<T>, ApiError> {
-    parse(&bytes(request).await?)
+/// As [`read_as`].
+pub async fn json<T: DeserializeOwned + Send + 'static>(request: Request) -> Result<Parsed<T>, ApiError> {
+    read_as(request, parse).await
 }
 
-/// Reads a body that says it is JSON.
+/// Reads a JSON body, and makes of it what `form` does.
 ///
 /// # Errors
-/// As those of [`json`], but for the last.
-pub async fn bytes(request: Request) -> Result<Bytes, ApiError> {
-    if !is_json(request.headers()) {
-        let message = "The body must be JSON: send `content-type: application/json`.";
-        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request_error", message)
-            .with_code("unsupported_media_type"));
+/// 415 for another content type (a web page may send `text/plain` without asking first) and for an unknown encoding, 413 for
+/// too large a body, 408 for too slow a client; what `form` says.
+pub async fn read_as<T: Send + 'static>(
+    request: Request,
+    form: impl FnOnce(&[u8]) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let body = bytes(request).await?;
+    if body.len() <= LARGE {
+        return form(&body);
     }
-    read(request).await
+    let place = LARGE_AT_ONCE.acquire().await;
+    let formed = tokio::task::spawn_blocking(move || form(&body)).await;
+    drop(place);
+    match formed.map_err(tokio::task::JoinError::try_into_panic) {
+        Ok(formed) => formed,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(_cancelled)) => Err(failure::api_error(&TurnFailure::ShuttingDown, SystemTime::now())),
+    }
 }
 
-async fn read(request: Request) -> Result<Bytes, ApiError> {
+async fn bytes(request: Request) -> Result<Bytes, ApiError> {
+    let headers = request.headers();
+    if !is_json(headers) {
+        let message = "The body must be JSON: send `content-type: application/json`.";
+        return Err(invalid(StatusCode::UNSUPPORTED_MEDIA_TYPE, message).with_code("unsupported_media_type"));
+    }
+    if !is_unpacked(headers) {
+        let message =
+            "The body may be packed by gzip, deflate or br: `content-encoding` names something else.";
+        return Err(invalid(StatusCode::UNSUPPORTED_MEDIA_TYPE, message).with_code("unsupported_media_type"));
+    }
+    // Before anything of it is read: then it need not be sent either.
+    if declared_length(headers).is_some_and(|length| length > MAX_BODY) {
+        return Err(too_large());
+    }
     let body = Limited::new(request.into_body(), MAX_BODY);
-    let invalid = |status, message: String| ApiError::new(status, "invalid_request_error", message);
     match tokio::time::timeout(PATIENCE, body.collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let message = format!("The body is larger than {} MiB.", MAX_BODY / 1024 / 1024);
-            Err(invalid(StatusCode::PAYLOAD_TOO_LARGE, message).with_code("request_too_large"))
-        }
-        Ok(Err(_)) => {
-            Err(invalid(StatusCode::BAD_REQUEST, "The body could not be read to its end.".to_owned()))
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(invalid(StatusCode::BAD_REQUEST, "The body could not be read to its end.")),
         Err(_elapsed) => {
             let message = format!("The body did not arrive within {} s.", PATIENCE.as_secs());
             Err(invalid(StatusCode::REQUEST_TIMEOUT, message))
         }
     }
+}
+
+fn invalid(status: StatusCode, message: impl Into<String>) -> ApiError {
+    ApiError::new(status, "invalid_request_error", message)
+}
+
+fn too_large() -> ApiError {
+    let message = format!("The body is larger than {} MiB.", MAX_BODY / 1024 / 1024);
+    invalid(StatusCode::PAYLOAD_TOO_LARGE, message).with_code("request_too_large")
+}
+
+/// The length as the client tells it; of a packed body that of what is sent.
+fn declared_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Whether no encoding is left: [`unpacking`] takes the name of one that it knows away.
+fn is_unpacked(headers: &HeaderMap) -> bool {
+    let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
+    encodings.all(|encoding| encoding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

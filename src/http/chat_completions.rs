@@ -28,7 +28,7 @@ async fn create(
     request: Request,
 ) -> Result<Response, ApiError> {
     let log = RequestLog::of(&request);
-    let body = chat_body::read(&body::bytes(request).await?)?;
+    let body = body::read_as(request, chat_body::read).await?;
     let ChatBody { translated, stream, include_usage, mut ignored, name_of, sent_as } = body;
     let chat_request::Translated { turn, n, calls, adjusted } = translated;
     ignored.extend(adjusted.into_iter().map(ToOwned::to_owned));

@@ -118,6 +118,7 @@ pub fn router(app: App) -> Router {
         .merge(api)
         .fallback(unsupported::unknown_path)
         .method_not_allowed_fallback(reply::wrong_method)
+        .layer(body::unpacking())
         .layer(from_fn_with_state(app.clone(), guard::check_key));
     let open = health::router().method_not_allowed_fallback(reply::wrong_method);
 

@@ -2,3 +2,4 @@
 
 pub mod parse;
 pub mod text_or;
+mod value_count;

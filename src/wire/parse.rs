@@ -4,6 +4,7 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::value_count::expect_few_values;
 use crate::openai::error::ApiError;
 
 /// A request and the names of the fields in it that nobody reads.
@@ -33,6 +34,7 @@ pub fn parse<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<Parsed<T>, Api
 /// # Errors
 /// 400 that says where the JSON is broken.
 pub fn fields(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
+    expect_few_values(body)?;
     let value: Value = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
     let Value::Object(mut fields) = value else {
         return Err(ApiError::new(

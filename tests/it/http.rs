@@ -1,5 +1,6 @@
 //! The HTTP side, as far as no real CLI is needed.
 
+mod bodies;
 mod entrance;
 mod image_urls;
 mod media;
