@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::signal::unix::{Signal as ChildSignals, SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use super::budget::Share;
 use super::command_line::CommandLine;
@@ -21,6 +22,9 @@ use super::credential::Credential;
 use super::launcher::{self, Launch};
 use super::line_reader::LineReader;
 use super::memory;
+
+/// How long the last words of a process that has ended may take to be read.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// How much of the end of a process's stderr is kept, in bytes. The rest is read and dropped.
 const STDERR_TAIL: usize = 4 * 1024;
@@ -162,6 +166,8 @@ pub struct CliProcess {
     stdin: Option<ChildStdin>,
     stdout: LineReader<ChildStdout>,
     stderr: Arc<Mutex<VecDeque<u8>>>,
+    /// Reads its stderr.
+    stderr_reader: JoinHandle<()>,
     /// Tells that some child of this program has ended.
     deaths: ChildSignals,
     /// The memory it takes, given back after its end.
@@ -177,12 +183,13 @@ impl CliProcess {
         let stderr = Arc::new(Mutex::new(VecDeque::new()));
         let drain: ChildStderr = child.stderr.take().ok_or_else(missing)?;
         // Ends by itself when the process group is gone.
-        tokio::spawn(keep_tail(drain, Arc::clone(&stderr)));
+        let stderr_reader = tokio::spawn(keep_tail(drain, Arc::clone(&stderr)));
         Ok(Self {
             group,
             stdin: child.stdin.take(),
             stdout: LineReader::new(stdout),
             stderr,
+            stderr_reader,
             deaths,
             child,
             share: None,
@@ -252,10 +259,13 @@ impl CliProcess {
         self.stdout.current()
     }
 
-    /// The end of what the process said on stderr. It may quote its input: for a log that must be asked for by name
+    /// The end of what the process said on stderr, to the last word where its group has ended. It may quote its input: for a log that must be asked for by name
     /// only, except after [`launcher::CANNOT_EXECUTE`], when it is the launcher's own sentence.
-    #[must_use]
-    pub fn stderr_tail(&self) -> String {
+    pub async fn stderr_tail(&mut self) -> String {
+        if !self.stderr_reader.is_finished() {
+            // Its end is known by its stdout, which may be read first.
+            let _ = tokio::time::timeout(LAST_WORDS, &mut self.stderr_reader).await;
+        }
         let mut tail = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(tail.make_contiguous()).trim().to_owned()
     }

@@ -334,7 +334,7 @@ impl Session {
     /// Waits for the process's end after its output has ended, and tells of it.
     async fn crashed(&mut self) -> TurnFailure {
         let status = self.process.reap().await;
-        let stderr = self.process.stderr_tail();
+        let stderr = self.process.stderr_tail().await;
         if self.process.could_not_execute() {
             return TurnFailure::Start(std::io::Error::other(stderr));
         }
