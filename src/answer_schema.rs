@@ -72,14 +72,14 @@ impl AnswerSchema {
     /// # Errors
     /// When it is no valid schema, refers to something outside, or is too much to check.
     pub fn new(schema: Map<String, Value>) -> Result<Self, InvalidSchema> {
-        let length = serde_json::to_string(&schema).map_or(usize::MAX, |json| json.len());
-        if length > MAX_BYTES {
+        let json = serde_json::to_vec(&schema).map_err(|error| InvalidSchema(error.to_string()))?;
+        if json.len() > MAX_BYTES {
             return Err(InvalidSchema("it is too large".to_owned()));
         }
         let patterns = on_large_stack(|| expect_moderate(&schema))
             .map_err(|excess| InvalidSchema(excess.to_string()))?;
         let validator = Guarded::new(&schema, patterns).map_err(InvalidSchema)?;
-        let digest = Sha256::digest(serde_json::to_vec(&schema).unwrap_or_default()).into();
+        let digest = Sha256::digest(json).into();
         Ok(Self(Arc::new(Inner { schema, validator, digest })))
     }
 

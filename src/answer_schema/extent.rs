@@ -119,8 +119,7 @@ impl<'a> Measuring<'a> {
         base: &'a Map<String, Value>,
     ) -> Result<u64, Excess> {
         self.step()?;
-        let base = base_of(object, base);
-        let place = (std::ptr::from_ref(object), std::ptr::from_ref(base));
+        let (base, place) = place_of(object, base);
         match self.extents.get(&place) {
             Some(Some(known)) => return Ok(*known),
             Some(None) => return Ok(0),
@@ -171,8 +170,7 @@ impl<'a> Measuring<'a> {
         base: &'a Map<String, Value>,
     ) -> Result<usize, Excess> {
         self.step()?;
-        let base = base_of(object, base);
-        let place = (std::ptr::from_ref(object), std::ptr::from_ref(base));
+        let (base, place) = place_of(object, base);
         match self.depths.get(&place) {
             Some(known) => return known.ok_or(Excess::Depth),
             None => _ = self.depths.insert(place, None),
@@ -241,8 +239,13 @@ fn is_reference(key: &str) -> bool {
     matches!(key, "$ref" | "$dynamicRef" | "$recursiveRef")
 }
 
-fn base_of<'a>(object: &'a Map<String, Value>, around: &'a Map<String, Value>) -> &'a Map<String, Value> {
-    if object.get("$id").is_some_and(Value::is_string) { object } else { around }
+/// Where the references of a schema begin, which is itself if it has an `$id`; and its place.
+fn place_of<'a>(
+    object: &'a Map<String, Value>,
+    around: &'a Map<String, Value>,
+) -> (&'a Map<String, Value>, Place) {
+    let base = if object.get("$id").is_some_and(Value::is_string) { object } else { around };
+    (base, (std::ptr::from_ref(object), std::ptr::from_ref(base)))
 }
 
 fn pointed_at<'a>(object: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {

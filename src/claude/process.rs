@@ -259,8 +259,9 @@ impl CliProcess {
         self.stdout.current()
     }
 
-    /// The end of what the process said on stderr, to the last word where its group has ended. It may quote its input: for a log that must be asked for by name
-    /// only, except after [`launcher::CANNOT_EXECUTE`], when it is the launcher's own sentence.
+    /// The end of what the process said on stderr, to the last word where its group has ended. It may quote its input: for
+    /// a log that must be asked for by name only, except after [`launcher::CANNOT_EXECUTE`], when it is the launcher's own
+    /// sentence.
     pub async fn stderr_tail(&mut self) -> String {
         if !self.stderr_reader.is_finished() {
             // Its end is known by its stdout, which may be read first.
