@@ -102,9 +102,13 @@ const APIS: [fn(&Upstream); 4] = [
 #[case::strict(2, "temperature")]
 #[case::no_form_and_no_force(3, "temperature")]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_openai_package_gets_answers_in_a_form(#[case] api: usize, #[case] ignored: &'static str) {
-    let said = behind_couplet_with("structured.py", &[ignored], Duration::from_secs(120), APIS[api]).await;
-    assert!(said.as_ref().is_none_or(|said| said.matches(" ok\n").count() == 9), "{said:?}");
+async fn the_official_packages_get_answers_in_a_form(
+    #[case] api: usize,
+    #[case] ignored: &'static str,
+    #[values(("structured.py", 9), ("messages_structured.py", 5))] (script, steps): (&'static str, usize),
+) {
+    let said = behind_couplet_with(script, &[ignored], Duration::from_secs(120), APIS[api]).await;
+    assert!(said.as_ref().is_none_or(|said| said.matches(" ok\n").count() == steps), "{said:?}");
 }
 
 #[rstest]
@@ -139,18 +143,6 @@ async fn the_openai_package_completes_texts_and_asks_for_several_answers() {
 async fn the_anthropic_package_speaks_its_own_api_to_the_real_cli() {
     let said = behind_couplet("messages.py", Duration::from_secs(150), |_| {}).await;
     assert!(said.as_ref().is_none_or(|said| said.matches(" ok\n").count() == 9), "{said:?}");
-}
-
-#[rstest]
-#[case::accepted(0, "")]
-#[case::no_form(1, "")]
-#[case::strict(2, "temperature")]
-#[case::no_form_and_no_force(3, "temperature")]
-#[tokio::test(flavor = "multi_thread")]
-async fn the_anthropic_package_gets_answers_in_a_form(#[case] api: usize, #[case] ignored: &'static str) {
-    let said =
-        behind_couplet_with("messages_structured.py", &[ignored], Duration::from_secs(120), APIS[api]).await;
-    assert!(said.as_ref().is_none_or(|said| said.matches(" ok\n").count() == 5), "{said:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
