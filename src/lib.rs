@@ -3,18 +3,21 @@
 //! The way of a request: [`http`] → [`translate`] → [`turn::Turn`] → [`media`] → [`claude`] → frames → [`translate`] → chunks →
 //! [`http`].
 
+pub mod access;
 pub mod answer_schema;
 pub mod anthropic;
 pub mod claude;
 pub mod config;
 pub mod doctor;
 pub mod http;
+pub mod limits;
 pub mod logging;
 pub mod media;
 pub mod openai;
 pub mod recorder;
+pub mod scope;
 pub mod stand_in;
-pub mod tenant;
+pub mod tenants;
 pub mod translate;
 pub mod turn;
 pub mod upstream;
@@ -27,8 +30,10 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use claude::Claude;
 use config::Config;
 use http::Mode;
+use tenants::Tenants;
 use upstream::Upstream;
 
 /// Serves `listener` until `shutdown` is ready; then in phases:
@@ -48,19 +53,19 @@ pub async fn run(
         Mode::Live => None,
         Mode::Demo => Some(prepare_demo(&mut config).await?),
     };
-    let claude = claude::Claude::new(config.claude)?;
+    let tenants = Tenants::only(Claude::new(config.claude)?);
     let media = media::Intake::new(config.media)?;
-    let router = http::router(http::App { claude: claude.clone(), media, http: Arc::new(config.http) });
+    let router = http::router(http::App { tenants: tenants.clone(), media, http: Arc::new(config.http) });
     if config.list_models_at_start {
-        claude.list_models_soon();
+        tenants.default().list_models_soon();
     }
-    claude.keep_warm();
+    tenants.default().keep_warm();
     let stop = CancellationToken::new();
     let server = http::server::serve(listener, router, stop.clone());
     let end = async {
         shutdown.await;
         tracing::info!("shutting down");
-        claude.shut_down(config.shutdown_grace).await;
+        tenants.shut_down(config.shutdown_grace).await;
         stop.cancel();
     };
     tokio::join!(server, end);

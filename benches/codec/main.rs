@@ -11,7 +11,7 @@ use couplet::claude::conversation_key::ConversationKey;
 use couplet::claude::frame_out;
 use couplet::media::{Intake, MediaSettings};
 use couplet::openai::chat_request::ChatRequest;
-use couplet::tenant::Tenant;
+use couplet::scope::Scope;
 use couplet::translate::chat_request;
 use couplet::turn::Turn;
 use couplet::wire::parse::parse;
@@ -103,6 +103,6 @@ fn keys(criterion: &mut Criterion) {
         Intake::new(MediaSettings::default()).unwrap().prepare(translated.turn).await.unwrap()
     });
     criterion.bench_function("conversation key of 200 turns and 20 tools", |bencher| {
-        bencher.iter(|| ConversationKey::of_history(&Tenant::anyone(), "credential", black_box(&turn)));
+        bencher.iter(|| ConversationKey::of_history(&Scope::anyone(), "credential", black_box(&turn)));
     });
 }

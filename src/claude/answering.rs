@@ -18,7 +18,7 @@ use super::shaping::Shaping;
 use super::sink::{ProcessOrigin, Sink, Stop};
 use super::warm::Warm;
 use super::warm::profile::Prepared;
-use crate::tenant::Tenant;
+use crate::scope::Scope;
 use crate::turn::Turn;
 
 /// A turn that is to be answered.
@@ -71,7 +71,7 @@ impl Outcome {
 
 impl Inner {
     /// One turn.
-    pub(super) async fn run(self: Arc<Self>, tenant: Tenant, turn: &Turn, sink: &mut Sink) {
+    pub(super) async fn run(self: Arc<Self>, scope: Scope, turn: &Turn, sink: &mut Sink) {
         let place = tokio::select! {
             biased;
             place = self.admit() => place,
@@ -87,7 +87,7 @@ impl Inner {
         loop {
             let rendition = attempts.rendition();
             let turn = &*rendition.turn;
-            let profile = ProfileKey::of(&tenant, self.supply.credential_name(), turn);
+            let profile = ProfileKey::of(&scope, self.supply.credential_name(), turn);
             let history = ConversationKey::of_history_with(&profile, turn);
             let shaping = &rendition.shaping;
             let asking = Asking { turn, shaping, profile, history, started: Instant::now(), ends };

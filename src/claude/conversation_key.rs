@@ -1,7 +1,7 @@
 //! What a conversation is known by: a hash of everything that was said in it, to whom, and by whom.
 //!
 //! A process that holds a conversation is found again by this key alone, so nothing but the identical conversation of the
-//! same tenant may have the same one. Each message is hashed together with the key before it, every field with its length,
+//! same scope may have the same one. Each message is hashed together with the key before it, every field with its length,
 //! so that no two conversations are written alike.
 //!
 //! The model, and whether and how much it thinks, are part of the key, because a living process cannot change them without a
@@ -10,7 +10,7 @@
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::tenant::Tenant;
+use crate::scope::Scope;
 use crate::turn::{AssistantBlock, Effort, Media, Message, ResultBlock, Turn, UserBlock};
 
 /// The key of a conversation, from its beginning to some message.
@@ -35,7 +35,7 @@ enum Kind {
     TextFile,
 }
 
-/// What a conversation is set up with, and for whom: tenant, credential, system prompt, tools.
+/// What a conversation is set up with, and for whom: scope, credential, system prompt, tools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ProfileKey {
     /// Without the tools.
@@ -46,18 +46,18 @@ pub struct ProfileKey {
 impl ProfileKey {
     /// The key of what a turn is set up with. `credential` tells who is signed in, without being a secret.
     #[must_use]
-    pub fn of(tenant: &Tenant, credential: &str, turn: &Turn) -> Self {
+    pub fn of(scope: &Scope, credential: &str, turn: &Turn) -> Self {
         let mut hash = Hasher::new(Kind::Prompt);
         // An empty one tells nothing of anybody.
         if !turn.system.is_empty() {
-            hash.field(tenant.as_bytes());
+            hash.field(scope.as_bytes());
             hash.field(credential.as_bytes());
             hash.field(turn.system.as_bytes());
         }
         let prompt = hash.finish();
         let mut hash = Hasher::new(Kind::Profile);
         hash.field(&prompt);
-        hash.field(tenant.as_bytes());
+        hash.field(scope.as_bytes());
         hash.field(credential.as_bytes());
         hash.number(turn.tools.len() as u64);
         for tool in &turn.tools {
@@ -76,7 +76,7 @@ impl ProfileKey {
         Self { prompt, whole: Hasher::new(Kind::Profile).finish() }
     }
 
-    /// Whether the other one has the same system prompt, for the same tenant and credential.
+    /// Whether the other one has the same system prompt, for the same scope and credential.
     #[must_use]
     pub fn has_prompt_of(&self, other: &Self) -> bool {
         self.prompt == other.prompt
@@ -88,8 +88,8 @@ impl ConversationKey {
     ///
     /// `credential` tells who is signed in, without being a secret.
     #[must_use]
-    pub fn of_history(tenant: &Tenant, credential: &str, turn: &Turn) -> Self {
-        Self::of_history_with(&ProfileKey::of(tenant, credential, turn), turn)
+    pub fn of_history(scope: &Scope, credential: &str, turn: &Turn) -> Self {
+        Self::of_history_with(&ProfileKey::of(scope, credential, turn), turn)
     }
 
     /// The same, with what the conversation is set up with hashed before.

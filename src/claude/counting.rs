@@ -18,7 +18,7 @@ use super::frame_in::{ContextDetail, ControlRequest};
 use super::session::Session;
 use super::warm::Warm;
 use super::{Claude, Inner, features};
-use crate::tenant::Tenant;
+use crate::scope::Scope;
 use crate::turn::Turn;
 
 /// What the CLI takes off the number that the API counts for tools, because the API adds about as much whenever there are any.
@@ -60,7 +60,7 @@ impl Claude {
     ///
     /// # Errors
     /// When the turn cannot be laid down, or nobody counts.
-    pub async fn count_tokens(&self, tenant: Tenant, turn: Turn) -> Result<u64, TurnFailure> {
+    pub async fn count_tokens(&self, scope: Scope, turn: Turn) -> Result<u64, TurnFailure> {
         let version = self.cli_version().await?;
         if !features::can_count(version) {
             return Err(TurnFailure::NotCounted("that takes a Claude Code CLI of release 2.1.270 or later"));
@@ -74,7 +74,7 @@ impl Claude {
             let stop = inner.stop.clone();
             let counted = tokio::select! {
                 biased;
-                counted = inner.count(&tenant, &turn) => counted,
+                counted = inner.count(&scope, &turn) => counted,
                 // Dropping it kills the process.
                 () = teller.closed() => return,
                 () = stop.cancelled() => Err(TurnFailure::ShuttingDown),
@@ -88,12 +88,12 @@ impl Claude {
 }
 
 impl Inner {
-    async fn count(&self, tenant: &Tenant, turn: &Turn) -> Result<u64, TurnFailure> {
+    async fn count(&self, scope: &Scope, turn: &Turn) -> Result<u64, TurnFailure> {
         self.check_limit()?;
         let _place = self.admission.enter().await?;
         let deadline = Instant::now() + self.deadlines.first_frame;
         let late = |_| TurnFailure::FirstFrameTimeout { seconds: self.deadlines.first_frame.as_secs() };
-        let profile = ProfileKey::of(tenant, self.supply.credential_name(), turn);
+        let profile = ProfileKey::of(scope, self.supply.credential_name(), turn);
         let taken = timeout_at(deadline, self.warm.take(profile, turn, self.patience)).await.map_err(late)?;
         let Warm { mut session, prepared, starting, .. } = taken?;
         let begin = Conversation::begin_unasked(&mut session, &prepared, turn, &self.catalog);

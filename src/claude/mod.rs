@@ -74,7 +74,7 @@ pub use sink::Answer;
 use supply::{ProcessSettings, ProcessSupply};
 use warm::{Warm, WarmCount, WarmLimits, WarmProcesses};
 
-use crate::tenant::Tenant;
+use crate::scope::Scope;
 use crate::turn::Turn;
 
 /// How [`Claude`] works.
@@ -200,9 +200,9 @@ impl Claude {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Asks the model on behalf of `tenant`.
+    /// Asks the model on behalf of `scope`.
     #[must_use]
-    pub fn answer(&self, tenant: Tenant, turn: Turn) -> Answer {
+    pub fn answer(&self, scope: Scope, turn: Turn) -> Answer {
         let (mut sink, answer) = sink::answer();
         let inner = Arc::clone(&self.inner);
         if self.is_draining() {
@@ -213,7 +213,7 @@ impl Claude {
             let stop = inner.stop.clone();
             tokio::select! {
                 biased;
-                () = Arc::clone(&inner).run(tenant, &turn, &mut sink) => {}
+                () = Arc::clone(&inner).run(scope, &turn, &mut sink) => {}
                 // Dropping the run kills its process.
                 () = stop.cancelled() => sink.fail(TurnFailure::ShuttingDown),
             }

@@ -29,6 +29,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::access::keys::ApiKeys;
 use crate::claude::ClaudeSettings;
 use crate::claude::command_line::CliProgram;
 use crate::claude::command_line::PASSED_THROUGH;
@@ -39,7 +40,6 @@ use crate::claude::memory;
 use crate::claude::process::own_program;
 use crate::claude::supply::ProcessSettings;
 use crate::claude::warm::WarmLimits;
-use crate::http::keys::ApiKeys;
 use crate::http::{HttpSettings, Mode};
 use crate::media::MediaSettings;
 use crate::stand_in;

@@ -6,7 +6,7 @@ use super::laboratory::{Laboratory, expect, question};
 use super::{Check, Finding};
 use crate::claude::answer::{AnswerEvent, StopReason};
 use crate::claude::failure::TurnFailure;
-use crate::tenant::Tenant;
+use crate::scope::Scope;
 
 pub(super) const CHECKS: [Check; 6] = [
     Check {
@@ -105,7 +105,7 @@ async fn broken(lab: &Laboratory) -> Finding {
 
 async fn interrupt(lab: &Laboratory) -> Finding {
     let index = lab.upstream().log().count();
-    let mut answer = lab.claude().answer(Tenant::anyone(), question("[[words 1000]][[slow 0.05]]"));
+    let mut answer = lab.claude().answer(Scope::anyone(), question("[[words 1000]][[slow 0.05]]"));
     loop {
         match answer.next().await {
             Ok(AnswerEvent::Text(_)) => break,

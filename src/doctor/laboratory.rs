@@ -18,7 +18,7 @@ use crate::claude::said::Said;
 use crate::claude::supply::{ProcessSettings, ProcessSupply};
 use crate::claude::warm::WarmLimits;
 use crate::claude::{Claude, ClaudeSettings};
-use crate::tenant::Tenant;
+use crate::scope::Scope;
 use crate::turn::{AssistantBlock, Message, Parameters, Turn, UserBlock};
 use crate::upstream::{Asked, Received, Upstream};
 
@@ -132,7 +132,7 @@ impl Laboratory {
     /// The same, in a process of `claude`.
     pub async fn ask_of(&self, claude: &Claude, turn: Turn) -> Trial {
         let before = self.upstream.log().model_count();
-        let mut answer = claude.answer(Tenant::anyone(), turn);
+        let mut answer = claude.answer(Scope::anyone(), turn);
         let mut trial = Trial {
             texts: Vec::new(),
             reasoning: String::new(),

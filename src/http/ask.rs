@@ -10,12 +10,12 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::answers::Answers;
+use super::guard::Asker;
 use super::request_log::RequestLog;
 use super::{App, models, reply, sse};
-use crate::claude::Answer;
 use crate::claude::answer::AnswerEvent;
+use crate::claude::{Answer, Claude};
 use crate::openai::error::ApiError;
-use crate::tenant::Tenant;
 use crate::translate::media_failure;
 use crate::turn::{MediaSource, Parameter, Turn};
 
@@ -68,17 +68,18 @@ pub trait WholeForm {
 ///
 /// # Errors
 /// When the model is not known, images and files cannot be had, or there are more answers than this server gives at once.
-pub async fn ask(app: &App, tenant: Tenant, log: RequestLog, question: Question) -> Result<Asked, ApiError> {
+pub async fn ask(app: &App, asker: &Asker, log: RequestLog, question: Question) -> Result<Asked, ApiError> {
     let Question { turns, n, stream, mut ignored, name_of, sent_as } = question;
     let first = turns.first().map(|turn| turn.model.clone());
     log.asked(first.as_deref().unwrap_or_default(), stream);
-    expect_room(turns.len(), n, app.claude.places())?;
+    let Asker { caller, claude } = asker;
+    expect_room(turns.len(), n, claude.places())?;
     let mut prepared = Vec::with_capacity(turns.len());
     for turn in turns {
-        prepared.push(ready(app, &log, turn, sent_as, &mut ignored).await?);
+        prepared.push(ready(app, claude, &log, turn, sent_as, &mut ignored).await?);
     }
     let asked = prepared.into_iter().flat_map(|turn| std::iter::repeat_n(turn, n));
-    let answers: Vec<Answer> = asked.map(|turn| app.claude.answer(tenant, turn)).collect();
+    let answers: Vec<Answer> = asked.map(|turn| claude.answer(caller.scope(), turn)).collect();
     // Where there are several, the first stands for all.
     if let Some(answer) = answers.first() {
         log.answered_by(answer.origin());
@@ -104,17 +105,18 @@ pub(super) fn expect_room(turns: usize, n: usize, places: usize) -> Result<(), A
 /// As [`ask`], and when they cannot be counted.
 pub async fn count<B: Serialize>(
     app: &App,
-    tenant: Tenant,
+    asker: &Asker,
     log: &RequestLog,
     question: Question,
     body: impl FnOnce(u64) -> B,
 ) -> Result<Response, ApiError> {
     let Question { turns, mut ignored, sent_as, .. } = question;
+    let Asker { caller, claude } = asker;
     let mut tokens: u64 = 0;
     for turn in turns {
         log.asked(&turn.model, false);
-        let turn = ready(app, log, turn, sent_as, &mut ignored).await?;
-        let counted = app.claude.count_tokens(tenant, turn).await;
+        let turn = ready(app, claude, log, turn, sent_as, &mut ignored).await?;
+        let counted = claude.count_tokens(caller.scope(), turn).await;
         let failed = |failure| reply::failed_turn(&failure, log, sent_as);
         tokens = tokens.saturating_add(counted.map_err(failed)?);
     }
@@ -124,13 +126,14 @@ pub async fn count<B: Serialize>(
 /// A turn as the model can be asked it. What of it is not honoured is added to `ignored`.
 async fn ready(
     app: &App,
+    claude: &Claude,
     log: &RequestLog,
     mut turn: Turn<MediaSource>,
     sent_as: SentAs,
     ignored: &mut Vec<String>,
 ) -> Result<Turn, ApiError> {
-    models::resolve(app, &mut turn).await?;
-    for field in app.claude.cuts(&turn).await {
+    models::resolve(app, claude, &mut turn).await?;
+    for field in claude.cuts(&turn).await {
         name(&sent_as(field).unwrap_or_else(|| field.to_owned()), ignored);
     }
     log.resolved(&turn.model, ignored);

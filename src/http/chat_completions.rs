@@ -6,13 +6,13 @@ use axum::routing::post;
 use axum::{Extension, Router};
 
 use super::ask::{Question, WholeForm, ask, new_head};
+use super::guard::Asker;
 use super::request_log::RequestLog;
 use super::sse::{StreamForm, write_data};
 use super::{App, body, sse};
 use crate::claude::answer::AnswerEvent;
 use crate::openai::chat_answer::ChatCompletion;
 use crate::openai::error::ApiError;
-use crate::tenant::Tenant;
 use crate::translate::chat_answer::{ChunkFold, ChunkWriter};
 use crate::translate::chat_body::{self, ChatBody};
 use crate::translate::chat_request;
@@ -24,7 +24,7 @@ pub fn router() -> Router<App> {
 
 async fn create(
     State(app): State<App>,
-    Extension(tenant): Extension<Tenant>,
+    Extension(asker): Extension<Asker>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let log = RequestLog::of(&request);
@@ -33,7 +33,7 @@ async fn create(
     let chat_request::Translated { turn, n, calls, adjusted } = translated;
     ignored.extend(adjusted.into_iter().map(ToOwned::to_owned));
     let question = Question { turns: vec![turn], n, stream, ignored, name_of, sent_as };
-    let asked = ask(&app, tenant, log, question).await?;
+    let asked = ask(&app, &asker, log, question).await?;
 
     let (id, now) = new_head("chatcmpl");
     // The whole answer always tells its usage.

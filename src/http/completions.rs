@@ -6,6 +6,7 @@ use axum::routing::post;
 use axum::{Extension, Router};
 
 use super::ask::{Question, WholeForm, ask, expect_room, new_head};
+use super::guard::Asker;
 use super::request_log::RequestLog;
 use super::sse::{self, StreamForm, write_data};
 use super::{App, body};
@@ -13,7 +14,6 @@ use crate::claude::answer::AnswerEvent;
 use crate::openai::completion_answer::TextCompletion;
 use crate::openai::completion_request::CompletionRequest;
 use crate::openai::error::ApiError;
-use crate::tenant::Tenant;
 use crate::translate::completion_answer::{CompletionFold, CompletionWriter};
 use crate::translate::{chat_request, completion_request};
 use crate::turn::Effort;
@@ -26,7 +26,7 @@ pub fn router() -> Router<App> {
 
 async fn create(
     State(app): State<App>,
-    Extension(tenant): Extension<Tenant>,
+    Extension(asker): Extension<Asker>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let log = RequestLog::of(&request);
@@ -35,7 +35,7 @@ async fn create(
     let include_usage =
         request.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false);
     let completion_request::Translated { mut turns, n, begin_with, adjusted } =
-        completion_request::turns(request, |prompts, n| expect_room(prompts, n, app.claude.places()))?;
+        completion_request::turns(request, |prompts, n| expect_room(prompts, n, asker.claude.places()))?;
     ignored.extend(adjusted.into_iter().map(ToOwned::to_owned));
     for turn in &mut turns {
         // Who types does not wait for thoughts, and they would use up the few tokens that editors allow. The operator may
@@ -45,7 +45,7 @@ async fn create(
     }
     let name_of = chat_request::name_of;
     let question = Question { turns, n, stream, ignored, name_of, sent_as: completion_request::sent_as };
-    let asked = ask(&app, tenant, log, question).await?;
+    let asked = ask(&app, &asker, log, question).await?;
 
     let (id, now) = new_head("cmpl");
     // The whole answer always tells its usage.

@@ -7,8 +7,18 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::App;
+use crate::access::caller::Caller;
+use crate::claude::Claude;
 use crate::openai::error::ApiError;
-use crate::tenant::Tenant;
+
+/// Who asks, and whom: left in the extensions of each request that was let in. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Asker {
+    /// On whose behalf.
+    pub caller: Caller,
+    /// The model, as the caller's tenant asks it.
+    pub claude: Claude,
+}
 
 /// Refuses calls by a wrong host name or from a foreign web page.
 ///
@@ -35,14 +45,18 @@ pub async fn check_host_and_origin(State(app): State<App>, request: Request, nex
 }
 
 /// Refuses calls without one of the configured keys, in whichever form the key comes, and tells the others' handlers on
-/// whose behalf they work: a [`Tenant`] among the request's extensions.
+/// whose behalf they work: an [`Asker`] among the request's extensions.
 pub async fn check_key(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let keys = &app.http.keys;
     let offered = offered_key(request.headers());
-    let tenant =
-        if keys.is_empty() { Some(Tenant::anyone()) } else { offered.and_then(|key| keys.accept(key)) };
-    if let Some(tenant) = tenant {
-        request.extensions_mut().insert(tenant);
+    let caller =
+        if keys.is_empty() { Some(Caller::anyone()) } else { offered.and_then(|key| keys.accept(key)) };
+    if let Some(caller) = caller {
+        let Some(claude) = app.tenants.of(&caller.tenant).cloned() else {
+            let message = "The tenant of this API key is not one of those of the server. Its operator can add it to COUPLET_TENANTS.";
+            return forbidden("tenant_not_found", message);
+        };
+        request.extensions_mut().insert(Asker { caller, claude });
         return next.run(request).await;
     }
     let message = match offered {

@@ -7,6 +7,7 @@ use axum::{Extension, Router};
 use uuid::Uuid;
 
 use super::ask::{Question, WholeForm, ask, count};
+use super::guard::Asker;
 use super::request_log::RequestLog;
 use super::sse::{StreamForm, write_data};
 use super::{App, body};
@@ -14,7 +15,6 @@ use crate::anthropic::answer::{Message, TokenCount};
 use crate::anthropic::messages_request::MessagesRequest;
 use crate::claude::answer::AnswerEvent;
 use crate::openai::error::ApiError;
-use crate::tenant::Tenant;
 use crate::translate::anthropic_error;
 use crate::translate::messages_answer::{MessageFold, MessageWriter};
 use crate::translate::messages_request::{self, Translated};
@@ -30,14 +30,14 @@ pub fn router() -> Router<App> {
 
 async fn create(
     State(app): State<App>,
-    Extension(tenant): Extension<Tenant>,
+    Extension(asker): Extension<Asker>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let log = RequestLog::of(&request);
     let Parsed { request, ignored } = body::json::<MessagesRequest>(request).await?;
     let stream = request.stream.unwrap_or(false);
     let question = question(messages_request::turn(request)?, stream, ignored);
-    let asked = ask(&app, tenant, log, question).await?;
+    let asked = ask(&app, &asker, log, question).await?;
     let writer = MessageWriter::new(&format!("msg_{}", Uuid::new_v4().simple()));
     if stream {
         asked.stream(EventStream(writer)).await
@@ -48,13 +48,13 @@ async fn create(
 
 async fn count_tokens(
     State(app): State<App>,
-    Extension(tenant): Extension<Tenant>,
+    Extension(asker): Extension<Asker>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let log = RequestLog::of(&request);
     let Parsed { request, ignored } = body::json::<MessagesRequest>(request).await?;
     let question = question(messages_request::to_be_counted(request)?, false, ignored);
-    count(&app, tenant, &log, question, |input_tokens| TokenCount { input_tokens }).await
+    count(&app, &asker, &log, question, |input_tokens| TokenCount { input_tokens }).await
 }
 
 fn question(translated: Translated, stream: bool, mut ignored: Vec<String>) -> Question {

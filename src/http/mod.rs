@@ -1,7 +1,7 @@
 //! The HTTP side: routes, who may come in, server-sent events.
 //!
 //! - [`chat_completions`], [`completions`], [`messages`], [`models`], [`health`]: each module owns its routes.
-//! - [`guard`], [`keys`]: the checks before them. A route without a check must opt out by name in [`router`].
+//! - [`guard`]: the checks before them. A route without a check must opt out by name in [`router`].
 //! - [`body`], [`ask`], [`answers`], [`sse`], [`reply`]: bodies in, the model asked, streams and errors out.
 //! - [`anthropic_form`]: errors in the other form, on the paths of Anthropic's API.
 //! - [`unsupported`]: what is told of paths that are not served.
@@ -16,7 +16,6 @@ pub mod chat_completions;
 pub mod completions;
 pub mod guard;
 pub mod health;
-pub mod keys;
 pub mod messages;
 pub mod models;
 pub mod reply;
@@ -38,10 +37,10 @@ use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use crate::claude::Claude;
+use crate::access::keys::ApiKeys;
 use crate::media::Intake;
+use crate::tenants::Tenants;
 use crate::translate::models::Aliases;
-use keys::ApiKeys;
 
 /// The id of a request, in its log line and its response.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -97,8 +96,8 @@ impl Mode {
 /// What every handler can reach. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct App {
-    /// The model.
-    pub claude: Claude,
+    /// The model, as each tenant asks it.
+    pub tenants: Tenants,
     /// What makes images and files ready for it.
     pub media: Intake,
     /// The settings.

@@ -6,10 +6,12 @@ use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 
+use super::guard::Asker;
 use super::{App, anthropic_form};
 use crate::anthropic;
+use crate::claude::Claude;
 use crate::openai::error::ApiError;
 use crate::openai::model::{Model, ModelList};
 use crate::translate::{failure, models};
@@ -20,8 +22,12 @@ pub fn router() -> Router<App> {
     Router::new().route("/models", get(list)).route("/models/{*id}", get(one))
 }
 
-async fn list(State(app): State<App>, headers: HeaderMap) -> Result<Response, ApiError> {
-    let listed = listed(&app).await?;
+async fn list(
+    State(app): State<App>,
+    Extension(asker): Extension<Asker>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let listed = listed(&app, &asker).await?;
     if anthropic_form::is_asked_for(&headers) {
         let listed: Vec<_> = listed.into_iter().map(models::in_anthropic_s_form).collect();
         return Ok(Json(anthropic::model::ModelList::from(listed)).into_response());
@@ -31,10 +37,11 @@ async fn list(State(app): State<App>, headers: HeaderMap) -> Result<Response, Ap
 
 async fn one(
     State(app): State<App>,
+    Extension(asker): Extension<Asker>,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let found = listed(&app).await?.into_iter().find(|model| model.base.id == id);
+    let found = listed(&app, &asker).await?.into_iter().find(|model| model.base.id == id);
     let found = found.ok_or_else(|| ApiError::model_not_found(&id))?;
     if anthropic_form::is_asked_for(&headers) {
         return Ok(Json(models::in_anthropic_s_form(found)).into_response());
@@ -42,21 +49,22 @@ async fn one(
     Ok(Json(found).into_response())
 }
 
-async fn listed(app: &App) -> Result<Vec<Model>, ApiError> {
-    let known = app.claude.models().await.map_err(|error| failure::api_error(&error, SystemTime::now()))?;
-    Ok(models::listed(&known, &app.http.aliases, |id| app.claude.catalog().sizes(id)))
+async fn listed(app: &App, asker: &Asker) -> Result<Vec<Model>, ApiError> {
+    let claude = &asker.claude;
+    let known = claude.models().await.map_err(|error| failure::api_error(&error, SystemTime::now()))?;
+    Ok(models::listed(&known, &app.http.aliases, |id| claude.catalog().sizes(id)))
 }
 
 /// Puts in the model that the client's name stands for, as the CLI is to be told, with what the alias adds.
 ///
 /// # Errors
 /// 404 for a name that is neither an alias nor listed nor a full id; other failures of the listing.
-pub async fn resolve<M>(app: &App, turn: &mut Turn<M>) -> Result<(), ApiError> {
+pub async fn resolve<M>(app: &App, claude: &Claude, turn: &mut Turn<M>) -> Result<(), ApiError> {
     let name = turn.model.clone();
     models::apply_alias(turn, &app.http.aliases);
     if models::passes_unlisted(&turn.model) {
         return Ok(());
     }
-    let known = app.claude.models().await.map_err(|error| failure::api_error(&error, SystemTime::now()))?;
+    let known = claude.models().await.map_err(|error| failure::api_error(&error, SystemTime::now()))?;
     if models::is_listed(&turn.model, &known) { Ok(()) } else { Err(ApiError::model_not_found(&name)) }
 }

@@ -46,7 +46,7 @@ fn turn() -> Turn {
 }
 
 fn key(turn: &Turn) -> ConversationKey {
-    ConversationKey::of_history(&Tenant::anyone(), "credential", turn)
+    ConversationKey::of_history(&Scope::anyone(), "credential", turn)
 }
 
 #[test]
@@ -61,13 +61,13 @@ fn what_is_said_next_leads_to_the_key_of_the_longer_history() {
 }
 
 #[test]
-fn another_tenant_or_credential_has_another_key() {
+fn another_scope_or_credential_has_another_key() {
     let turn = turn();
-    let other_tenant = ConversationKey::of_history(&Tenant::of_key([1; 32]), "credential", &turn);
-    let other_credential = ConversationKey::of_history(&Tenant::anyone(), "another", &turn);
-    assert_ne!(key(&turn), other_tenant);
+    let other_scope = ConversationKey::of_history(&Scope::of_caller("t", "1"), "credential", &turn);
+    let other_credential = ConversationKey::of_history(&Scope::anyone(), "another", &turn);
+    assert_ne!(key(&turn), other_scope);
     assert_ne!(key(&turn), other_credential);
-    assert_ne!(other_tenant, ConversationKey::of_history(&Tenant::of_key([2; 32]), "credential", &turn));
+    assert_ne!(other_scope, ConversationKey::of_history(&Scope::of_caller("t", "2"), "credential", &turn));
 }
 
 #[rstest]

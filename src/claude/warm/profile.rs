@@ -6,7 +6,7 @@ use crate::turn::{Tool, Turn};
 /// A system prompt, the tools with it, and the model that was last asked so.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Profile {
-    /// Tenant, system prompt and tools, by their hash.
+    /// Scope, system prompt and tools, by their hash.
     pub key: ProfileKey,
     /// The system prompt.
     pub system: String,
@@ -23,7 +23,7 @@ impl Profile {
         Self { key, system: turn.system.clone(), tools: turn.tools.clone(), model: turn.model.clone() }
     }
 
-    /// Neither system prompt nor tools, nor a model: the same for all tenants.
+    /// Neither system prompt nor tools, nor a model: the same for all scopes.
     #[must_use]
     pub fn empty() -> Self {
         let (system, tools, model) = (String::new(), Vec::new(), String::new());

@@ -120,7 +120,7 @@ async fn other_tools_are_for_another_process() {
 }
 
 #[tokio::test]
-async fn another_tenant_never_goes_on_in_the_process() {
+async fn another_caller_never_goes_on_in_the_process() {
     let Some(cli) = real_cli() else { return };
     let app = Builder::new(&cli).await.with_keys(&["alpha", "beta"]).start().await;
     let ask = async |key: &str, request: &Value| {

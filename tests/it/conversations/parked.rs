@@ -195,7 +195,7 @@ async fn the_same_results_sent_twice_at_once_are_answered_twice_and_go_on_once()
 }
 
 #[tokio::test]
-async fn results_for_the_calls_of_another_tenant_are_laid_down() {
+async fn results_for_the_calls_of_another_caller_are_laid_down() {
     let Some(cli) = real_cli() else { return };
     let app = Builder::new(&cli).await.with_keys(&["alpha", "beta"]).start().await;
     let ask = async |key: &str, request: &Value| -> Value {

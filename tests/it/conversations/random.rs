@@ -1,5 +1,5 @@
 //! Trees of conversations at random, of few words, so that many are nearly alike: whatever process answers holds exactly
-//! the history of the request, and serves one tenant alone.
+//! the history of the request, and serves one caller alone.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use couplet::claude::Claude;
 use couplet::claude::answer::AnswerEvent;
-use couplet::tenant::Tenant;
+use couplet::scope::Scope;
 use couplet::turn::{AssistantBlock, Message, Parameters, Tool, Turn, UserBlock};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -20,7 +20,7 @@ use crate::support::fake_cli::{FakeCli, play, program};
 /// Who asks, and with what.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Setting {
-    tenant: u8,
+    caller: u8,
     system: &'static str,
     tools: &'static [&'static str],
 }
@@ -36,7 +36,7 @@ enum Change {
     Swap(Index, Index),
     Leave(Index),
     /// The same, asked by another.
-    Tenant,
+    Caller,
     System,
     Tools(Index),
 }
@@ -59,7 +59,7 @@ fn request() -> impl Strategy<Value = Request> {
         1 => (any::<Index>(), "[ab]{1,2}").prop_map(|(at, word)| Change::Edit(at, word)),
         1 => any::<(Index, Index)>().prop_map(|(one, other)| Change::Swap(one, other)),
         1 => any::<Index>().prop_map(Change::Leave),
-        1 => Just(Change::Tenant),
+        1 => Just(Change::Caller),
         1 => Just(Change::System),
         1 => any::<Index>().prop_map(Change::Tools),
     ];
@@ -74,7 +74,7 @@ fn changed(history: &mut History, setting: &mut Setting, change: &Change) {
     let length = history.len();
     match change {
         Change::Shorten(to) => history.truncate(to.index(length + 1) / 2 * 2),
-        Change::Tenant => setting.tenant ^= 1,
+        Change::Caller => setting.caller ^= 1,
         Change::System => setting.system = if setting.system.is_empty() { "s" } else { "" },
         Change::Tools(other) => setting.tools = TOOLS[other.index(TOOLS.len())],
         _ if length == 0 => {}
@@ -118,7 +118,7 @@ fn turn(setting: &Setting, history: &History, question: &[String]) -> Turn {
 
 /// The recital and the answer.
 async fn ask(claude: &Claude, setting: &Setting, turn: Turn) -> (Recital, String) {
-    let mut answer = claude.answer(Tenant::of_key([setting.tenant; 32]), turn);
+    let mut answer = claude.answer(Scope::of_caller("default", &setting.caller.to_string()), turn);
     let (mut thought, mut said) = (String::new(), String::new());
     loop {
         match answer.next().await.expect("an answer") {
@@ -145,7 +145,7 @@ async fn replay(requests: &[Request]) -> Result<usize, TestCaseError> {
     let claude = claude.expect("just made");
 
     let mut known: Vec<(Setting, History)> =
-        vec![(Setting { tenant: 0, system: "", tools: TOOLS[0] }, History::new())];
+        vec![(Setting { caller: 0, system: "", tools: TOOLS[0] }, History::new())];
     let mut owners: HashMap<u32, Setting> = HashMap::new();
     let mut went_on = 0;
     for request in requests {

@@ -6,7 +6,7 @@ use couplet::claude::Claude;
 use couplet::claude::answer::AnswerEvent;
 use couplet::media::network::Network;
 use couplet::media::{ImageUrls, MediaSettings, limits, scale};
-use couplet::tenant::Tenant;
+use couplet::scope::Scope;
 use couplet::turn::{Media, Message, Parameters, Turn, UserBlock};
 use image::{GenericImageView, ImageFormat};
 use serde_json::{Value, json};
@@ -131,7 +131,7 @@ async fn the_cli_changes_what_is_beyond_its_limits() {
             tools: Vec::new(),
             parameters: Parameters::default(),
         };
-        let mut answer = claude.answer(Tenant::anyone(), turn);
+        let mut answer = claude.answer(Scope::anyone(), turn);
         while !matches!(answer.next().await.expect("an answer"), AnswerEvent::Ended(_)) {}
         let shown = turns(&app);
         let untouched = shown

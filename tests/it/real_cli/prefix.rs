@@ -8,7 +8,7 @@ use std::time::Duration;
 use couplet::claude::answer::AnswerEvent;
 use couplet::claude::credential::Credential;
 use couplet::claude::{Claude, ClaudeSettings};
-use couplet::tenant::Tenant;
+use couplet::scope::Scope;
 use couplet::turn::{AssistantBlock, Message, Parameters, ResultBlock, Tool, Turn, UserBlock};
 use couplet::upstream::{Asked, Received, Upstream};
 use rstest::rstest;
@@ -82,7 +82,7 @@ impl Laboratory {
     async fn ask(&self, turn: Turn) -> Vec<AssistantBlock> {
         let mut said = Vec::new();
         let mut arguments = String::new();
-        let mut answer = self.claude.answer(Tenant::anyone(), turn);
+        let mut answer = self.claude.answer(Scope::anyone(), turn);
         loop {
             match answer.next().await.expect("an answer") {
                 AnswerEvent::Text(more) => match said.last_mut() {

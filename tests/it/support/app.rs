@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
+use couplet::access::keys::ApiKeys;
 use couplet::claude::ClaudeSettings;
 use couplet::claude::command_line::CliProgram;
 use couplet::claude::conversation::Deadlines;
@@ -13,7 +14,6 @@ use couplet::claude::supply::ProcessSettings;
 use couplet::claude::warm::WarmLimits;
 use couplet::config::Config;
 use couplet::http::HttpSettings;
-use couplet::http::keys::ApiKeys;
 use couplet::media::MediaSettings;
 use couplet::upstream::Upstream;
 use eventsource_stream::Eventsource;

@@ -71,7 +71,7 @@ async fn nobody_gets_a_process_that_is_set_up_for_somebody_else() {
     let builder_keys = ["key-of-a-0123456789", "key-of-b-0123456789"];
     let app = app_with(&fake, waiting(3, 8), |config| {
         config.http.keys =
-            couplet::http::keys::ApiKeys::from_secrets(builder_keys.iter().map(|key| (*key).into()));
+            couplet::access::keys::ApiKeys::from_secrets(builder_keys.iter().map(|key| (*key).into()));
     })
     .await;
     let ask = async |key: &str| {

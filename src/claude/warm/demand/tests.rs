@@ -1,5 +1,5 @@
 use super::*;
-use crate::tenant::Tenant;
+use crate::scope::Scope;
 use crate::turn::Parameters;
 use proptest::prelude::*;
 
@@ -17,7 +17,7 @@ fn turn(system: &str) -> Turn {
 }
 
 fn key(system: &str) -> ProfileKey {
-    ProfileKey::of(&Tenant::anyone(), "credential", &turn(system))
+    ProfileKey::of(&Scope::anyone(), "credential", &turn(system))
 }
 
 fn demand(now: Instant) -> Demand {
