@@ -3,6 +3,8 @@
 mod command;
 mod models;
 mod revocation;
+mod timing;
+mod tokens;
 
 use couplet::access::api_key;
 use couplet::access::caller::TenantName;
