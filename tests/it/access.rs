@@ -1,5 +1,6 @@
 //! Who may come in, with keys that are made and revoked while the server runs, and with tokens.
 
+mod cells;
 mod command;
 mod models;
 mod revocation;
