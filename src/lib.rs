@@ -30,7 +30,6 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use claude::Claude;
 use config::Config;
 use http::Mode;
 use tenants::Tenants;
@@ -53,13 +52,15 @@ pub async fn run(
         Mode::Live => None,
         Mode::Demo => Some(prepare_demo(&mut config).await?),
     };
-    let tenants = Tenants::only(Claude::new(config.claude)?);
+    let tenants = Tenants::new(config.claude, config.tenants)?;
     let media = media::Intake::new(config.media)?;
     let router = http::router(http::App { tenants: tenants.clone(), media, http: Arc::new(config.http) });
-    if config.list_models_at_start {
-        tenants.default().list_models_soon();
+    if config.list_models_at_start
+        && let Some(default) = tenants.default()
+    {
+        default.list_models_soon();
     }
-    tenants.default().keep_warm();
+    tenants.keep_warm();
     let stop = CancellationToken::new();
     let server = http::server::serve(listener, router, stop.clone());
     let end = async {

@@ -12,19 +12,29 @@ use crate::limits::Limits;
 #[derive(Debug, Clone, Default)]
 pub struct ApiKeys {
     hashes: Vec<[u8; 32]>,
+    /// Those that belong to somebody in particular.
+    named: Vec<([u8; 32], Caller)>,
 }
 
 impl ApiKeys {
     /// Keeps the hashes of `keys`.
     #[must_use]
     pub fn from_secrets(keys: impl IntoIterator<Item = SecretString>) -> Self {
-        Self { hashes: keys.into_iter().map(|key| hash(key.expose_secret().as_bytes())).collect() }
+        let hashes = keys.into_iter().map(|key| hash(key.expose_secret().as_bytes())).collect();
+        Self { hashes, named: Vec::new() }
+    }
+
+    /// Accepts one more key, which is held by that caller.
+    #[must_use]
+    pub fn with_caller(mut self, key: &SecretString, caller: Caller) -> Self {
+        self.named.push((hash(key.expose_secret().as_bytes()), caller));
+        self
     }
 
     /// Whether no key is configured; then any key, or none, is accepted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.hashes.is_empty()
+        self.hashes.is_empty() && self.named.is_empty()
     }
 
     /// Who holds `key`, if it is one of them. Takes the same time for each key of a length, right or wrong.
@@ -32,7 +42,10 @@ impl ApiKeys {
     pub fn accept(&self, key: &[u8]) -> Option<Caller> {
         let offered = hash(key);
         let found = self.hashes.iter().fold(Choice::from(0), |found, known| found | known.ct_eq(&offered));
-        bool::from(found).then(|| configured(&offered))
+        let named = self.named.iter().fold(None, |found, (known, caller)| {
+            if bool::from(known.ct_eq(&offered)) { Some(caller) } else { found }
+        });
+        named.cloned().or_else(|| bool::from(found).then(|| configured(&offered)))
     }
 }
 

@@ -7,7 +7,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::App;
-use crate::access::caller::Caller;
+use crate::access::caller::{Caller, TenantName};
 use crate::claude::Claude;
 use crate::openai::error::ApiError;
 
@@ -53,6 +53,9 @@ pub async fn check_key(State(app): State<App>, mut request: Request, next: Next)
         if keys.is_empty() { Some(Caller::anyone()) } else { offered.and_then(|key| keys.accept(key)) };
     if let Some(caller) = caller {
         let Some(claude) = app.tenants.of(&caller.tenant).cloned() else {
+            if caller.tenant == TenantName::default() {
+                return no_sign_in();
+            }
             let message = "The tenant of this API key is not one of those of the server. Its operator can add it to COUPLET_TENANTS.";
             return forbidden("tenant_not_found", message);
         };
@@ -65,6 +68,16 @@ pub async fn check_key(State(app): State<App>, mut request: Request, next: Next)
     };
     ApiError::new(StatusCode::UNAUTHORIZED, "authentication_error", message)
         .with_code("invalid_api_key")
+        .into_response()
+}
+
+/// The server has tenants, but no sign-in of its own, and the caller belongs to no tenant.
+fn no_sign_in() -> Response {
+    let message = "Couplet is signed in to Claude for its tenants only, and this request comes from none of them. Its operator can \
+                   give out a key of a tenant, or sign in the server itself: run `claude setup-token` and set its output as \
+                   CLAUDE_CODE_OAUTH_TOKEN.";
+    ApiError::new(StatusCode::UNAUTHORIZED, "authentication_error", message)
+        .with_code("no_sign_in")
         .into_response()
 }
 

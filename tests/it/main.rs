@@ -3,7 +3,7 @@
 //! Tests that start the real Claude Code CLI belong into `real_cli` or `conversations`, those that run clients behind it into
 //! `python`, `node` and `opencode`: `.config/nextest.toml` knows them by these names, and runs fewer of them at a time.
 
-// These, and `warm`, look at processes in /proc.
+// These, `tenants` and `warm` look at processes in /proc.
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod binary;
@@ -39,6 +39,9 @@ mod real_cli;
 mod settings;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tenants;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]

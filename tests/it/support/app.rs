@@ -1,9 +1,11 @@
 //! Couplet itself, served in the test's own process, with a scripted upstream behind the CLI it is given.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
+use couplet::access::caller::{Caller, TenantName};
 use couplet::access::keys::ApiKeys;
 use couplet::claude::ClaudeSettings;
 use couplet::claude::command_line::CliProgram;
@@ -14,7 +16,9 @@ use couplet::claude::supply::ProcessSettings;
 use couplet::claude::warm::WarmLimits;
 use couplet::config::Config;
 use couplet::http::HttpSettings;
+use couplet::limits::Limits;
 use couplet::media::MediaSettings;
+use couplet::tenants::TenantSettings;
 use couplet::upstream::Upstream;
 use eventsource_stream::Eventsource;
 use futures_util::StreamExt;
@@ -26,6 +30,21 @@ use tokio_util::sync::CancellationToken;
 
 /// The token every test signs in with; it must show up nowhere but at the upstream.
 pub const TOKEN: &str = "sk-ant-oat01-canary-of-the-tests";
+
+/// The name of a tenant.
+pub fn tenant(name: &str) -> TenantName {
+    TenantName::new(name).expect("a name")
+}
+
+/// The token of a tenant of [`Builder::with_tenants`].
+pub fn token_of(tenant: &str) -> String {
+    format!("sk-ant-oat01-canary-of-{tenant}")
+}
+
+/// The key that such a tenant's caller comes with.
+pub fn key_of(tenant: &str) -> String {
+    format!("key-of-{tenant}")
+}
 
 /// How a [`TestApp`] is to be.
 pub struct Builder {
@@ -86,6 +105,7 @@ impl Builder {
                 },
                 memory_budget: u64::MAX,
             },
+            tenants: BTreeMap::new(),
             http: HttpSettings::default(),
             media: MediaSettings::default(),
             shutdown_grace: Duration::from_secs(2),
@@ -104,6 +124,36 @@ impl Builder {
     pub fn with_keys(self, keys: &[&str]) -> Self {
         let keys = ApiKeys::from_secrets(keys.iter().map(|key| (*key).into()));
         self.with(|config| config.http.keys = keys)
+    }
+
+    /// The same with more keys, those of the default tenant's callers.
+    pub fn with_keys_too(self, keys: &[&str]) -> Self {
+        self.with(|config| {
+            for key in keys {
+                // Called like the others: nothing but the tenant tells them apart.
+                let accepted = std::mem::take(&mut config.http.keys);
+                config.http.keys = accepted.with_caller(&(*key).into(), Caller::anyone());
+            }
+        })
+    }
+
+    /// The same with tenants, each with a token of its own ([`token_of`]) and a key ([`key_of`]).
+    pub fn with_tenants(self, names: &[&str]) -> Self {
+        self.with(|config| {
+            for name in names {
+                let tenant = tenant(name);
+                let settings = TenantSettings {
+                    credential: Credential::OauthToken(token_of(name).into()),
+                    max_concurrency: None,
+                    limits: Limits::default(),
+                };
+                config.tenants.insert(tenant.clone(), settings);
+                // All of them are called alike: nothing but the tenant tells them apart.
+                let caller = Caller { tenant, ..Caller::anyone() };
+                config.http.keys =
+                    std::mem::take(&mut config.http.keys).with_caller(&key_of(name).into(), caller);
+            }
+        })
     }
 
     /// Starts it.
