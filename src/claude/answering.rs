@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use super::Inner;
+use super::admission::Place;
 use super::answer::{AnswerEnd, AnswerEvent};
 use super::attempts::{Attempts, Next};
 use super::conversation::{Afterwards, Conversation};
@@ -77,7 +77,7 @@ impl Inner {
             place = self.admit() => place,
             () = sink.closed() => return,
         };
-        let _place: OwnedSemaphorePermit = match place {
+        let _place = match place {
             Ok(place) => place,
             Err(failure) => return sink.fail(failure),
         };
@@ -124,7 +124,7 @@ impl Inner {
         }
     }
 
-    async fn admit(&self) -> Result<OwnedSemaphorePermit, TurnFailure> {
+    async fn admit(&self) -> Result<Place, TurnFailure> {
         self.check_limit()?;
         self.admission.enter().await
     }

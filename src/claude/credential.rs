@@ -14,6 +14,8 @@ pub enum Credential {
     ApiKey(SecretString),
     /// The CLI's own login, kept in that configuration folder.
     ConfigDir(PathBuf),
+    /// Not at all: nothing can be asked.
+    Missing,
 }
 
 impl Credential {
@@ -24,7 +26,7 @@ impl Credential {
         match self {
             Self::OauthToken(_) => Some("CLAUDE_CODE_OAUTH_TOKEN_FILE_DESCRIPTOR"),
             Self::ApiKey(_) => Some("CLAUDE_CODE_API_KEY_FILE_DESCRIPTOR"),
-            Self::ConfigDir(_) => None,
+            Self::ConfigDir(_) | Self::Missing => None,
         }
     }
 
@@ -33,7 +35,7 @@ impl Credential {
     pub fn secret(&self) -> Option<&SecretString> {
         match self {
             Self::OauthToken(secret) | Self::ApiKey(secret) => Some(secret),
-            Self::ConfigDir(_) => None,
+            Self::ConfigDir(_) | Self::Missing => None,
         }
     }
 
@@ -45,6 +47,7 @@ impl Credential {
                 Sha256::new().chain_update("couplet credential folder\n").chain_update(secret.expose_secret())
             }
             Self::ConfigDir(path) => Sha256::new().chain_update(path.as_os_str().as_encoded_bytes()),
+            Self::Missing => Sha256::new(),
         }
         .finalize();
         let mut name = format!("{digest:x}");

@@ -4,6 +4,7 @@
 //!   [`said`] remembers them as a client will send them back.
 //! - [`features`], [`command_line`], [`launcher`], [`process`], [`line_reader`]: how a process is started, bounded and
 //!   ended.
+//! - [`installed`]: the CLI on this machine; [`machine`]: what all tenants have in common.
 //! - [`supply`]: starts processes; [`warm`]: those that wait before they are needed; [`admission`]: how many turns run at
 //!   once.
 //! - [`session`], [`conversation`]: one process and the conversation in it; [`tool_server`]: its tools; [`parked`]: which
@@ -35,9 +36,11 @@ pub mod features;
 pub mod frame_in;
 pub mod frame_out;
 pub mod handover;
+pub mod installed;
 pub mod kept;
 pub mod launcher;
 pub mod line_reader;
+pub mod machine;
 pub mod memory;
 pub mod parked;
 pub mod process;
@@ -67,12 +70,13 @@ use conversation::Deadlines;
 use failure::TurnFailure;
 use frame_in::ControlRequest;
 use kept::{KeepLimits, Kept, KeptCount};
+use machine::Machine;
 use prompt_cache::{CacheTtl, HistoryMarks};
 use refusals::Refusals;
 use session::Session;
 pub use sink::Answer;
 use supply::{ProcessSettings, ProcessSupply};
-use warm::{Warm, WarmCount, WarmLimits, WarmProcesses};
+use warm::{Floor, Warm, WarmCount, WarmLimits, WarmProcesses};
 
 use crate::scope::Scope;
 use crate::turn::Turn;
@@ -86,19 +90,19 @@ pub struct ClaudeSettings {
     pub deadlines: Deadlines,
     /// Turns at once.
     pub max_concurrency: usize,
-    /// Turns that may wait for a place.
+    /// Turns that may wait for a place of a tenant's own, and for one of all.
     pub queue_size: usize,
     /// How long a turn may wait for its place.
     pub queue_timeout: Duration,
-    /// How long, and how many, processes wait for what comes next in their conversation.
+    /// How long, and how many, processes wait for what comes next in their conversation, whoever's it is.
     pub keep: KeepLimits,
-    /// How many processes wait for a question of any conversation, and how long.
+    /// How many processes wait for a question of any conversation, and how long; in all no more than half of the memory is for.
     pub warm: WarmLimits,
     /// Bytes of memory that all processes may take together.
     pub memory_budget: u64,
 }
 
-/// The model behind the CLI. Cheap to clone.
+/// The model behind the CLI, for one credential. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Claude {
     inner: Arc<Inner>,
@@ -111,6 +115,7 @@ struct Inner {
     /// How long a turn may wait for the memory of a process.
     patience: Duration,
     budget: Budget,
+    /// This one's own alone.
     kept: Kept,
     warm: WarmProcesses,
     marks: HistoryMarks,
@@ -128,7 +133,7 @@ struct Inner {
     drain: CancellationToken,
 }
 
-/// What the processes of the CLI do, and what they take.
+/// What processes of the CLI do, and what all of them take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Processes {
     /// They wait for a question of any conversation.
@@ -145,6 +150,27 @@ pub struct Processes {
     pub memory_budget: u64,
 }
 
+impl Processes {
+    /// Together with others on the same machine: its memory is told once.
+    #[must_use]
+    pub fn and(self, others: Self) -> Self {
+        Self {
+            warm: WarmCount {
+                starting: self.warm.starting + others.warm.starting,
+                generic: self.warm.generic + others.warm.generic,
+                prepared: self.warm.prepared + others.warm.prepared,
+            },
+            working: self.working + others.working,
+            kept: KeptCount {
+                live: self.kept.live + others.kept.live,
+                parked: self.kept.parked + others.kept.parked,
+            },
+            queued: self.queued + others.queued,
+            ..self
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 struct UsageLimit {
     resets_at: SystemTime,
@@ -152,40 +178,41 @@ struct UsageLimit {
 }
 
 impl Claude {
-    /// Makes ready; no process is started yet.
+    /// Makes ready, on a machine of its own; no process is started yet.
     ///
     /// # Errors
     /// When the folders cannot be made or the thread that starts processes cannot be started.
     pub fn new(settings: ClaudeSettings) -> std::io::Result<Self> {
+        Self::on(&Machine::new(&settings)?, settings, None)
+    }
+
+    /// Makes ready, on a machine that others may use too. `max_concurrency` is its own; the machine's bounds hold for all. With
+    /// a `tenant`'s name its folders are that tenant's alone, and none of its processes waits before it is used.
+    ///
+    /// # Errors
+    /// When the folders cannot be made.
+    pub fn on(machine: &Machine, settings: ClaudeSettings, tenant: Option<&str>) -> std::io::Result<Self> {
         let marks = HistoryMarks::new(CacheTtl::of(&settings.process.credential));
-        let budget = Budget::new(settings.memory_budget, memory::expected_of(&settings.process.program));
-        let kept = Kept::new(settings.keep, budget.clone());
-        let supply = Arc::new(ProcessSupply::new(settings.process)?);
+        let starter = Arc::clone(&machine.starter);
+        let supply = Arc::new(ProcessSupply::by(starter, settings.process, tenant)?);
         let catalog = Arc::new(Catalog::default());
         let (tasks, drain) = (TaskTracker::new(), CancellationToken::new());
         let warm = WarmProcesses::new(
             settings.warm,
+            if tenant.is_some() { Floor::WhileUsed } else { Floor::Always },
+            machine.clone(),
             Arc::clone(&supply),
-            budget.clone(),
-            kept.clone(),
             Arc::clone(&catalog),
             tasks.clone(),
             drain.clone(),
         );
-        // A turn that is let in finds memory for its process, if others give theirs back.
-        let places = settings.max_concurrency.min(budget.processes());
-        tracing::info!(
-            memory_budget_mib = budget.limit() >> 20,
-            processes = budget.processes(),
-            answers_at_once = places,
-            "room for processes of the Claude Code CLI"
-        );
+        let places = Arc::clone(&machine.places);
         let inner = Inner {
             supply,
-            admission: Admission::new(places, settings.queue_size, settings.queue_timeout),
+            admission: Admission::new(settings.max_concurrency, places, settings.queue_timeout),
             patience: settings.queue_timeout,
-            budget,
-            kept,
+            budget: machine.budget.clone(),
+            kept: machine.kept.of_another(),
             warm,
             marks,
             refusals: Refusals::default(),
@@ -278,7 +305,7 @@ impl Claude {
     /// # Errors
     /// When there is no usable one.
     pub async fn cli_version(&self) -> Result<&str, TurnFailure> {
-        self.inner.supply.version().await
+        self.inner.supply.starter().version().await
     }
 
     /// The fields of a request that the installed CLI does not hand on as they are.
@@ -296,19 +323,19 @@ impl Claude {
         fields
     }
 
-    /// How many turns run at once.
+    /// How many of its turns run at once.
     #[must_use]
     pub fn places(&self) -> usize {
         self.inner.admission.places()
     }
 
-    /// How many more turns could start at once.
+    /// How many more of its turns could start at once.
     #[must_use]
     pub fn free_places(&self) -> usize {
         self.inner.admission.free_places()
     }
 
-    /// What its processes do.
+    /// What its processes do. The memory is that of all on the machine.
     #[must_use]
     pub fn processes(&self) -> Processes {
         let inner = &self.inner;

@@ -190,8 +190,8 @@ fn open() -> Result<(Settings, Store), Box<dyn std::error::Error + Send + Sync>>
 }
 
 /// A key of a tenant that there is not would open nothing.
-fn check_tenant(tenant: &TenantName, _settings: &Settings) -> Outcome {
-    if *tenant == TenantName::default() {
+fn check_tenant(tenant: &TenantName, settings: &Settings) -> Outcome {
+    if *tenant == TenantName::default() || settings.tenants.has(tenant) {
         return Ok(());
     }
     Err(format!("There is no tenant {:?}: it must be one of COUPLET_TENANTS.", tenant.as_str()).into())

@@ -2,7 +2,7 @@
 //! and checked once, typed from then on.
 //!
 //! - [`settings`]: the table. Settings are added there and nowhere else; [`table`] is what it is made of.
-//! - [`values`], [`aliases`]: what the text of a setting can mean.
+//! - [`values`], [`aliases`], [`tenants`], [`limit_fields`]: what the text of a setting can mean.
 //! - [`layers`]: where the texts come from; [`flags`], [`env_file`], [`toml_file`] are read there, [`secrets`] says which
 //!   files may hold what, [`unknown`] refuses names that are none, [`nearest`] finds what they were meant to be.
 //! - [`effective`], [`docs`]: the settings shown and documented.
@@ -16,20 +16,24 @@ pub mod env_file;
 pub mod flags;
 pub mod kept_token;
 pub mod layers;
+pub mod limit_fields;
 pub mod nearest;
 pub mod secrets;
 pub mod settings;
 pub mod table;
+pub mod tenants;
 pub mod toml_file;
 pub mod unknown;
 pub mod values;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::access::AccessSettings;
+use crate::access::caller::TenantName;
 use crate::access::jwt::JwtSettings;
 use crate::claude::ClaudeSettings;
 use crate::claude::command_line::CliProgram;
@@ -45,6 +49,7 @@ use crate::http::{HttpSettings, Mode};
 use crate::media::MediaSettings;
 use crate::stand_in;
 use crate::store::Store;
+use crate::tenants::TenantSettings;
 use effective::Loaded;
 use layers::Layers;
 use values::DemoChoice;
@@ -60,6 +65,8 @@ pub struct Config {
     pub address: SocketAddr,
     /// How the model is reached.
     pub claude: ClaudeSettings,
+    /// Who else has a sign-in of his own.
+    pub tenants: BTreeMap<TenantName, TenantSettings>,
     /// Who may come in.
     pub access: AccessSettings,
     /// How requests are served.
@@ -124,6 +131,10 @@ impl Config {
         let cli = settings.claude_cli_path.or_else(|| find_cli(around));
         let (mode, credential, program) = match configured {
             Some(credential) => (Mode::Live, credential, CliProgram::Installed(cli.ok_or_else(no_cli)?)),
+            // Those who have one of their own are answered, and nobody else.
+            None if !settings.tenants.is_empty() && settings.demo != DemoChoice::Always => {
+                (Mode::Live, Credential::Missing, CliProgram::Installed(cli.ok_or_else(no_cli)?))
+            }
             None if settings.demo == DemoChoice::Never => return Err(no_credential()),
             None => {
                 let stand_in =
@@ -131,6 +142,11 @@ impl Config {
                 (Mode::Demo, demo_credential(), cli.map_or(stand_in, CliProgram::Installed))
             }
         };
+        let tenants = match mode {
+            Mode::Live => settings.tenants.signed_in(&credential),
+            Mode::Demo => settings.tenants.for_demo(&credential),
+        }
+        .map_err(ConfigError)?;
         let passed_through = PASSED_THROUGH
             .iter()
             .filter_map(|name| around.variable(name).map(|value| (OsString::from(name), value.to_owned())))
@@ -169,6 +185,7 @@ impl Config {
                 memory_budget: settings.memory_budget.map_or_else(memory::default_budget, |budget| budget.0),
             },
             access,
+            tenants,
             http: HttpSettings {
                 allowed_hosts: settings.allowed_hosts.into_iter().map(|host| host.0).collect(),
                 allowed_origins: settings.allowed_origins.into_iter().map(|origin| origin.0).collect(),

@@ -107,7 +107,7 @@ fn of_the_api(kind: ApiFailureKind, sentence: &str) -> ApiError {
             "authentication_error",
             format!(
                 "Couplet's own sign-in to Claude failed. {} Make a new token with `claude setup-token`, set it \
-                 as CLAUDE_CODE_OAUTH_TOKEN and restart Couplet.",
+                 as CLAUDE_CODE_OAUTH_TOKEN (a tenant's goes into its own file, which COUPLET_TENANTS names) and restart Couplet.",
                 self::sentence(sentence)
             ),
         )

@@ -15,6 +15,7 @@ mod prefix;
 mod prompts;
 mod refused;
 mod several;
+mod tenants;
 mod tools;
 mod warm;
 

@@ -66,7 +66,7 @@ impl WarmProcesses {
         };
         inner.lock().demand.allow_prepared(can_prepare);
         loop {
-            let mut urgent = inner.urgent.subscribe();
+            let mut urgent = inner.machine.pools.urgencies();
             tokio::select! {
                 () = inner.drain.cancelled() => break,
                 _ = timeout(CALM, urgent.wait_for(|turns| *turns == 0)) => {}
@@ -86,7 +86,7 @@ impl WarmProcesses {
     async fn when_installed(&self) -> bool {
         loop {
             // The failure is told where somebody asks for a process.
-            if let Ok(installed) = self.inner.supply.installed().await {
+            if let Ok(installed) = self.inner.supply.starter().installed().await {
                 return installed.can_be_prepared();
             }
             tokio::time::sleep(LOOK).await;
@@ -100,7 +100,14 @@ impl WarmProcesses {
         let bounds = state.demand.bounds();
         match state.next_step(now, inner.limits.max_age) {
             Step::Start { profile, for_floor } => {
-                let (id, claimed) = state.add(profile.clone(), Phase::Planned, now);
+                let pools = &inner.machine.pools;
+                let Some(place) = pools.take_place() else {
+                    let have = state.entries.len();
+                    drop(state);
+                    // One of a pool that has more than this one will have: so all come to the same, and stay there.
+                    return pools.give_up_one_of_more_than(have + 1);
+                };
+                let (id, claimed) = state.add(profile.clone(), Phase::Planned, now, place);
                 let waiting = state.entries.len();
                 drop(state);
                 if waiting > bounds.floor {
