@@ -17,6 +17,9 @@ pub enum TurnFailure {
     /// The server is about to stop.
     #[error("the server is shutting down")]
     ShuttingDown,
+    /// The sign-in was ended: the CLI is not asked any more with this credential.
+    #[error("the sign-in to Claude was ended")]
+    SignedOut,
     /// No event of the answer came in time.
     #[error("the model did not begin to answer within {seconds} s")]
     FirstFrameTimeout {
@@ -105,6 +108,9 @@ pub enum ApiFailureKind {
     InvalidRequest,
     /// Too many requests at this moment; not the subscription's limit.
     RateLimited,
+    /// The request would take extra usage that the account does not have: a long context, or certain models. Other requests
+    /// may still be answered.
+    ExtraUsage,
     /// The API is overloaded.
     Overloaded,
     /// The API could not be reached, or the connection was lost.
@@ -121,6 +127,7 @@ impl TurnFailure {
             Self::Start(_) => "start",
             Self::Busy => "busy",
             Self::ShuttingDown => "shutting_down",
+            Self::SignedOut => "signed_out",
             Self::FirstFrameTimeout { .. } => "first_frame_timeout",
             Self::IdleTimeout { .. } => "idle_timeout",
             Self::TotalTimeout { .. } => "total_timeout",
@@ -142,6 +149,7 @@ impl TurnFailure {
                 ApiFailureKind::RequestTooLarge => "api_request_too_large",
                 ApiFailureKind::InvalidRequest => "api_invalid_request",
                 ApiFailureKind::RateLimited => "api_rate_limited",
+                ApiFailureKind::ExtraUsage => "api_extra_usage",
                 ApiFailureKind::Overloaded => "api_overloaded",
                 ApiFailureKind::Unreachable => "api_unreachable",
                 ApiFailureKind::Server => "api_server",

@@ -16,9 +16,11 @@
 //! - `answering`: one turn, from the queue to the end of its process or to its next turn.
 //! - `counting`: how many tokens a turn would be.
 //! - [`catalog`], [`credential`], [`failure`]: the models, who is signed in, what can go wrong.
+//! - [`account`]: whether the credential may be used at the moment; [`subscription`]: how far its limits are used.
 //!
 //! [`Claude`] is the whole of it, as the endpoints see it.
 
+pub mod account;
 pub mod admission;
 pub mod answer;
 mod answering;
@@ -49,17 +51,19 @@ pub mod session;
 pub mod shaping;
 pub mod sink;
 pub mod stop_strings;
+pub mod subscription;
 pub mod supply;
 pub mod tool_server;
 pub mod warm;
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use account::{Account, AccountFailure, AccountSettings};
 use admission::Admission;
 use budget::Budget;
 use catalog::{Catalog, CliModel};
@@ -71,6 +75,7 @@ use prompt_cache::{CacheTtl, HistoryMarks};
 use refusals::Refusals;
 use session::Session;
 pub use sink::Answer;
+use subscription::SubscriptionState;
 use supply::{ProcessSettings, ProcessSupply};
 use warm::{Warm, WarmCount, WarmLimits, WarmProcesses};
 
@@ -96,6 +101,8 @@ pub struct ClaudeSettings {
     pub warm: WarmLimits,
     /// Bytes of memory that all processes may take together.
     pub memory_budget: u64,
+    /// Whose credential it is, and how its refusals are dealt with.
+    pub account: AccountSettings,
 }
 
 /// The model behind the CLI. Cheap to clone.
@@ -117,8 +124,7 @@ struct Inner {
     refusals: Refusals,
     catalog: Arc<Catalog>,
     deadlines: Deadlines,
-    /// A usage limit that was hit, until it is lifted: more requests would only start processes in vain.
-    usage_limit: Mutex<Option<UsageLimit>>,
+    account: Arc<Account>,
     /// One listing of models at a time.
     listing: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
@@ -143,12 +149,6 @@ pub struct Processes {
     pub memory_used: u64,
     /// Bytes of memory they may take.
     pub memory_budget: u64,
-}
-
-#[derive(Debug, Clone)]
-struct UsageLimit {
-    resets_at: SystemTime,
-    sentence: String,
 }
 
 impl Claude {
@@ -191,7 +191,7 @@ impl Claude {
             refusals: Refusals::default(),
             catalog,
             deadlines: settings.deadlines,
-            usage_limit: Mutex::default(),
+            account: Account::new(settings.account),
             listing: tokio::sync::Mutex::default(),
             tasks,
             stop: CancellationToken::new(),
@@ -216,6 +216,7 @@ impl Claude {
                 () = Arc::clone(&inner).run(scope, &turn, &mut sink) => {}
                 // Dropping the run kills its process.
                 () = stop.cancelled() => sink.fail(TurnFailure::ShuttingDown),
+                () = inner.account.signed_out() => sink.fail(TurnFailure::SignedOut),
             }
         });
         answer
@@ -236,6 +237,7 @@ impl Claude {
         if self.is_draining() {
             return Err(TurnFailure::ShuttingDown);
         }
+        self.inner.account.expect_signed_in()?;
         let asked = self.inner.list_models().await;
         match (self.inner.catalog.models(), asked) {
             (Some((models, _)), _) => Ok(models),
@@ -317,8 +319,20 @@ impl Claude {
 
     /// Keeps processes waiting for a question, in the background.
     pub fn keep_warm(&self) {
-        let warm = self.inner.warm.clone();
-        self.inner.tasks.spawn(warm.keep());
+        let (warm, account) = (self.inner.warm.clone(), Arc::clone(&self.inner.account));
+        self.inner.tasks.spawn(warm.keep(account));
+    }
+
+    /// How far the subscription's limits are used, as far as answers told.
+    #[must_use]
+    pub fn subscription(&self) -> SubscriptionState {
+        self.inner.account.subscription()
+    }
+
+    /// The last failure that was about the credential, and not about a request.
+    #[must_use]
+    pub fn last_account_failure(&self) -> Option<AccountFailure> {
+        self.inner.account.last_failure()
     }
 
     /// Whether the server is about to stop and takes no more questions.
@@ -365,25 +379,5 @@ impl Inner {
         session.queue_control(ControlRequest::Initialize { system_prompt: "", servers })?;
         session.flush().await?;
         session.settle(|body| self.catalog.learn_models(body)).await
-    }
-
-    fn remember_limit(&self, failure: &TurnFailure) {
-        if let TurnFailure::UsageLimit { resets_at: Some(resets_at), sentence } = failure {
-            let limit = UsageLimit { resets_at: *resets_at, sentence: sentence.clone() };
-            *self.usage_limit.lock().unwrap_or_else(PoisonError::into_inner) = Some(limit);
-        }
-    }
-
-    fn check_limit(&self) -> Result<(), TurnFailure> {
-        let mut known = self.usage_limit.lock().unwrap_or_else(PoisonError::into_inner);
-        match known.clone() {
-            Some(limit) if limit.resets_at > SystemTime::now() => {
-                Err(TurnFailure::UsageLimit { resets_at: Some(limit.resets_at), sentence: limit.sentence })
-            }
-            _ => {
-                *known = None;
-                Ok(())
-            }
-        }
     }
 }

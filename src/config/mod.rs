@@ -31,6 +31,7 @@ use std::time::Duration;
 
 use crate::access::keys::ApiKeys;
 use crate::claude::ClaudeSettings;
+use crate::claude::account::{AccountSettings, CredentialOrigin};
 use crate::claude::command_line::CliProgram;
 use crate::claude::command_line::PASSED_THROUGH;
 use crate::claude::conversation::Deadlines;
@@ -109,21 +110,27 @@ impl Config {
         }
         let launcher = own_program()
             .map_err(|error| ConfigError(format!("the path of this program cannot be found: {error}")))?;
+        let of = |name: &str| CredentialOrigin::Setting(name.to_owned());
         let token = settings.claude_code_oauth_token.map(|token| Credential::OauthToken(token.0));
-        let key = || settings.anthropic_api_key.map(|key| Credential::ApiKey(key.0));
-        let login = || settings.claude_config_dir.map(Credential::ConfigDir);
+        let token = token.map(|token| (token, of("CLAUDE_CODE_OAUTH_TOKEN")));
+        let key = settings.anthropic_api_key.map(|key| Credential::ApiKey(key.0));
+        let key = || key.map(|key| (key, of("ANTHROPIC_API_KEY")));
+        let login = settings.claude_config_dir.map(Credential::ConfigDir);
+        let login = || login.map(|login| (login, of("COUPLET_CLAUDE_CONFIG_DIR")));
         let state_dir = state_dir(settings.state_dir, around)?;
         let kept = kept_token::read(&state_dir).map_err(ConfigError)?.map(Credential::OauthToken);
+        let kept = kept.map(|token| (token, CredentialOrigin::Kept(kept_token::path(&state_dir))));
         let configured =
             token.or_else(key).or_else(login).or(kept).filter(|_| settings.demo != DemoChoice::Always);
         let cli = settings.claude_cli_path.or_else(|| find_cli(around));
-        let (mode, credential, program) = match configured {
+        let (mode, (credential, origin), program) = match configured {
             Some(credential) => (Mode::Live, credential, CliProgram::Installed(cli.ok_or_else(no_cli)?)),
             None if settings.demo == DemoChoice::Never => return Err(no_credential()),
             None => {
                 let stand_in =
                     CliProgram::StandIn { path: launcher.clone(), subcommand: stand_in::SUBCOMMAND };
-                (Mode::Demo, demo_credential(), cli.map_or(stand_in, CliProgram::Installed))
+                let credential = (demo_credential(), CredentialOrigin::MadeUp);
+                (Mode::Demo, credential, cli.map_or(stand_in, CliProgram::Installed))
             }
         };
         let passed_through = PASSED_THROUGH
@@ -161,6 +168,7 @@ impl Config {
                     idle: settings.warm_idle.0,
                     max_age: settings.warm_max_age.0,
                 },
+                account: AccountSettings { origin, ..AccountSettings::default() },
                 memory_budget: settings.memory_budget.map_or_else(memory::default_budget, |budget| budget.0),
             },
             http: HttpSettings {

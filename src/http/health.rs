@@ -28,6 +28,7 @@ async fn health(State(app): State<App>) -> Response {
         "mode": app.http.mode.as_str(),
         "version": env!("CARGO_PKG_VERSION"),
         "claude_cli_version": app.tenants.default().cli_version().await.ok(),
+        "usage_limit": app.tenants.default().subscription().standing.as_str(),
         "free_places": app.tenants.default().free_places(),
         "queued": processes.queued,
         "processes": {

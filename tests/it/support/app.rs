@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use couplet::access::keys::ApiKeys;
 use couplet::claude::ClaudeSettings;
+use couplet::claude::account::{AccountSettings, CredentialOrigin};
 use couplet::claude::command_line::CliProgram;
 use couplet::claude::conversation::Deadlines;
 use couplet::claude::credential::Credential;
@@ -85,6 +86,10 @@ impl Builder {
                     max_age: Duration::from_secs(60),
                 },
                 memory_budget: u64::MAX,
+                account: AccountSettings {
+                    origin: CredentialOrigin::Setting("CLAUDE_CODE_OAUTH_TOKEN".to_owned()),
+                    ..AccountSettings::default()
+                },
             },
             http: HttpSettings::default(),
             media: MediaSettings::default(),
