@@ -139,7 +139,7 @@ impl Account {
     ///
     /// # Errors
     /// The refusal that counts for it too, or [`TurnFailure::SignedOut`].
-    pub fn enter(self: &Arc<Self>, model: &str) -> Result<AccountUse, TurnFailure> {
+    pub(super) fn enter(self: &Arc<Self>, model: &str) -> Result<AccountUse, TurnFailure> {
         self.expect_signed_in()?;
         let now = Instant::now();
         let mut state = self.lock(now);
@@ -194,7 +194,7 @@ impl Account {
     }
 
     /// Ends the use of the credential for good.
-    pub fn sign_out(&self) {
+    pub(super) fn sign_out(&self) {
         self.signed_out.cancel();
         self.closed.notify_waiters();
     }

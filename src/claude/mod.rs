@@ -16,7 +16,9 @@
 //! - `answering`: one turn, from the queue to the end of its process or to its next turn.
 //! - `counting`: how many tokens a turn would be.
 //! - [`catalog`], [`credential`], [`failure`]: the models, who is signed in, what can go wrong.
-//! - [`account`]: whether the credential may be used at the moment; [`subscription`]: how far its limits are used.
+//! - [`account`]: whether the credential may be used at the moment; [`subscription`]: how far its limits are used;
+//!   [`sign_out`]: its end.
+//! - [`cli_command`]: harmless commands of the CLI, for the operator.
 //!
 //! [`Claude`] is the whole of it, as the endpoints see it.
 
@@ -27,6 +29,7 @@ mod answering;
 mod attempts;
 pub mod budget;
 pub mod catalog;
+pub mod cli_command;
 pub mod command_line;
 pub mod conversation;
 pub mod conversation_key;
@@ -49,6 +52,7 @@ pub mod rendition;
 pub mod said;
 pub mod session;
 pub mod shaping;
+pub mod sign_out;
 pub mod sink;
 pub mod stop_strings;
 pub mod subscription;
@@ -63,11 +67,13 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use account::{Account, AccountFailure, AccountSettings};
+use account::{Account, AccountSettings};
 use admission::Admission;
 use budget::Budget;
 use catalog::{Catalog, CliModel};
+use cli_command::Commands;
 use conversation::Deadlines;
+use credential::Credential;
 use failure::TurnFailure;
 use frame_in::ControlRequest;
 use kept::{KeepLimits, Kept, KeptCount};
@@ -125,6 +131,7 @@ struct Inner {
     catalog: Arc<Catalog>,
     deadlines: Deadlines,
     account: Arc<Account>,
+    commands: Commands,
     /// One listing of models at a time.
     listing: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
@@ -192,6 +199,7 @@ impl Claude {
             catalog,
             deadlines: settings.deadlines,
             account: Account::new(settings.account),
+            commands: Commands::default(),
             listing: tokio::sync::Mutex::default(),
             tasks,
             stop: CancellationToken::new(),
@@ -227,6 +235,7 @@ impl Claude {
     /// # Errors
     /// When the CLI cannot be asked and nothing is in memory.
     pub async fn models(&self) -> Result<Vec<CliModel>, TurnFailure> {
+        self.inner.account.expect_signed_in()?;
         if let Some((models, true)) = self.inner.catalog.models() {
             return Ok(models);
         }
@@ -237,7 +246,6 @@ impl Claude {
         if self.is_draining() {
             return Err(TurnFailure::ShuttingDown);
         }
-        self.inner.account.expect_signed_in()?;
         let asked = self.inner.list_models().await;
         match (self.inner.catalog.models(), asked) {
             (Some((models, _)), _) => Ok(models),
@@ -329,10 +337,16 @@ impl Claude {
         self.inner.account.subscription()
     }
 
-    /// The last failure that was about the credential, and not about a request.
+    /// What may be asked with the credential at the moment.
     #[must_use]
-    pub fn last_account_failure(&self) -> Option<AccountFailure> {
-        self.inner.account.last_failure()
+    pub fn account(&self) -> &Account {
+        &self.inner.account
+    }
+
+    /// Whose credential it is.
+    #[must_use]
+    pub fn credential(&self) -> &Credential {
+        self.inner.supply.credential()
     }
 
     /// Whether the server is about to stop and takes no more questions.

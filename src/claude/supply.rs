@@ -11,7 +11,7 @@ use super::command_line::{self, CliProgram, CommandLine, Folders};
 use super::credential::Credential;
 use super::failure::TurnFailure;
 use super::features::{self, CliFeatures};
-use super::process::{self, CliProcess, Spawner};
+use super::process::{self, CliProcess, Output, OutputBounds, Spawner};
 use super::prompt_cache::CacheTtl;
 use super::session::Session;
 
@@ -157,6 +157,34 @@ impl ProcessSupply {
         let mut process = self.start_process().await?;
         process.takes(share);
         Ok(Session::new(process))
+    }
+
+    /// Runs the CLI with these arguments to its end, with the credential, the folders and the environment that chat processes
+    /// have.
+    ///
+    /// # Errors
+    /// As [`ProcessSupply::start_process`].
+    pub async fn run(&self, arguments: &[&str], bounds: OutputBounds) -> Result<Output, TurnFailure> {
+        let installed = self.installed().await?;
+        let arguments = self.settings.program.subcommand().into_iter().chain(arguments.iter().copied());
+        let line = CommandLine {
+            arguments: arguments.map(OsString::from).collect(),
+            ..installed.command_line.clone()
+        };
+        let _starting = self.may_start().await?;
+        self.spawner.run(&line, &self.settings.credential, bounds).await.map_err(TurnFailure::Start)
+    }
+
+    /// Who is signed in.
+    #[must_use]
+    pub fn credential(&self) -> &Credential {
+        &self.settings.credential
+    }
+
+    /// Whether it is the real CLI that is run.
+    #[must_use]
+    pub fn is_real(&self) -> bool {
+        matches!(self.settings.program, CliProgram::Installed(_))
     }
 
     /// Lets a process at rest end.

@@ -1,6 +1,7 @@
 //! The HTTP side: routes, who may come in, server-sent events.
 //!
-//! - [`chat_completions`], [`completions`], [`messages`], [`models`], [`health`]: each module owns its routes.
+//! - [`chat_completions`], [`completions`], [`messages`], [`models`], [`health`], [`version`]: each module owns its routes.
+//! - [`auth`]: the sign-in to Claude; [`admin_cli`]: commands of the CLI. What is only for the [`operator`] is mounted apart.
 //! - [`guard`]: the checks before them. A route without a check must opt out by name in [`router`].
 //! - [`body`], [`ask`], [`answers`], [`sse`], [`reply`]: bodies in, the model asked, streams and errors out.
 //! - [`anthropic_form`]: errors in the other form, on the paths of Anthropic's API.
@@ -8,9 +9,11 @@
 //! - [`request_log`]: the id of each request, and its line in the log.
 //! - [`server`]: accepts and closes connections.
 
+pub mod admin_cli;
 pub mod answers;
 pub mod anthropic_form;
 pub mod ask;
+pub mod auth;
 pub mod body;
 pub mod chat_completions;
 pub mod completions;
@@ -18,11 +21,13 @@ pub mod guard;
 pub mod health;
 pub mod messages;
 pub mod models;
+pub mod operator;
 pub mod reply;
 pub mod request_log;
 pub mod server;
 pub mod sse;
 pub mod unsupported;
+pub mod version;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -112,9 +117,14 @@ pub fn router(app: App) -> Router {
         .merge(messages::router())
         .merge(models::router());
     // `/v1` is the documented prefix; some clients leave it out of their base URL.
+    // The operator's own guard goes around this one, as a layer of its own.
+    let operator = Router::new().merge(auth::operator_router()).merge(admin_cli::router());
     let guarded = Router::new()
         .nest("/v1", api.clone())
         .merge(api)
+        .merge(auth::router())
+        .merge(version::router())
+        .merge(operator)
         .fallback(unsupported::unknown_path)
         .method_not_allowed_fallback(reply::wrong_method)
         .layer(body::unpacking())

@@ -6,6 +6,9 @@
 // These, and `warm`, look at processes in /proc.
 #[cfg(test)]
 #[cfg(target_os = "linux")]
+mod account;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod binary;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
