@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::caller::TenantName;
+use crate::claude::account::CredentialOrigin;
 use crate::claude::credential::Credential;
 use crate::claude::failure::TurnFailure;
 use crate::claude::machine::Machine;
@@ -52,6 +53,9 @@ impl Tenants {
         let other = |(name, tenant): (TenantName, TenantSettings)| {
             let mut own = settings.clone();
             own.process.credential = tenant.credential;
+            if own.account.origin != CredentialOrigin::MadeUp {
+                own.account.origin = CredentialOrigin::Setting("COUPLET_TENANTS".to_owned());
+            }
             own.max_concurrency = tenant
                 .max_concurrency
                 .map_or(own.max_concurrency, |most| most.get().min(own.max_concurrency));

@@ -8,7 +8,7 @@ use super::command_line::{CliProgram, CommandLine};
 use super::credential::Credential;
 use super::failure::TurnFailure;
 use super::features::{self, CliFeatures};
-use super::process::{self, CliProcess, Spawner};
+use super::process::{self, CliProcess, Output, OutputBounds, Spawner};
 use super::supply::ProcessSettings;
 
 impl CliProgram {
@@ -124,6 +124,20 @@ impl Starter {
         let process = self.spawner.spawn(line, credential).await.map_err(TurnFailure::Start)?;
         tracing::debug!(pid = process.id(), "started a process of the Claude Code CLI");
         Ok(process)
+    }
+
+    /// Runs a command of the CLI to its end.
+    ///
+    /// # Errors
+    /// As [`Starter::start`].
+    pub async fn run(
+        &self,
+        line: &CommandLine,
+        credential: &Credential,
+        bounds: OutputBounds,
+    ) -> Result<Output, TurnFailure> {
+        let _starting = self.may_start().await?;
+        self.spawner.run(line, credential, bounds).await.map_err(TurnFailure::Start)
     }
 
     /// The version of the installed CLI, asked once it is first needed: that takes 10 ms.

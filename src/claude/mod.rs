@@ -17,15 +17,20 @@
 //! - `answering`: one turn, from the queue to the end of its process or to its next turn.
 //! - `counting`: how many tokens a turn would be.
 //! - [`catalog`], [`credential`], [`failure`]: the models, who is signed in, what can go wrong.
+//! - [`account`]: whether the credential may be used at the moment; [`subscription`]: how far its limits are used;
+//!   [`sign_out`]: its end.
+//! - [`cli_command`]: harmless commands of the CLI, for the operator.
 //!
 //! [`Claude`] is the whole of it, as the endpoints see it.
 
+pub mod account;
 pub mod admission;
 pub mod answer;
 mod answering;
 mod attempts;
 pub mod budget;
 pub mod catalog;
+pub mod cli_command;
 pub mod command_line;
 pub mod conversation;
 pub mod conversation_key;
@@ -50,23 +55,28 @@ pub mod rendition;
 pub mod said;
 pub mod session;
 pub mod shaping;
+pub mod sign_out;
 pub mod sink;
 pub mod stop_strings;
+pub mod subscription;
 pub mod supply;
 pub mod tool_server;
 pub mod warm;
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use account::{Account, AccountSettings};
 use admission::Admission;
 use budget::Budget;
 use catalog::{Catalog, CliModel};
+use cli_command::Commands;
 use conversation::Deadlines;
+use credential::Credential;
 use failure::TurnFailure;
 use frame_in::ControlRequest;
 use kept::{KeepLimits, Kept, KeptCount};
@@ -75,6 +85,7 @@ use prompt_cache::{CacheTtl, HistoryMarks};
 use refusals::Refusals;
 use session::Session;
 pub use sink::Answer;
+use subscription::SubscriptionState;
 use supply::{ProcessSettings, ProcessSupply};
 use warm::{Floor, Warm, WarmCount, WarmLimits, WarmProcesses};
 
@@ -100,6 +111,8 @@ pub struct ClaudeSettings {
     pub warm: WarmLimits,
     /// Bytes of memory that all processes may take together.
     pub memory_budget: u64,
+    /// Whose credential it is, and how its refusals are dealt with.
+    pub account: AccountSettings,
 }
 
 /// The model behind the CLI, for one credential. Cheap to clone.
@@ -122,8 +135,8 @@ struct Inner {
     refusals: Refusals,
     catalog: Arc<Catalog>,
     deadlines: Deadlines,
-    /// A usage limit that was hit, until it is lifted: more requests would only start processes in vain.
-    usage_limit: Mutex<Option<UsageLimit>>,
+    account: Arc<Account>,
+    commands: Commands,
     /// One listing of models at a time.
     listing: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
@@ -171,12 +184,6 @@ impl Processes {
     }
 }
 
-#[derive(Debug, Clone)]
-struct UsageLimit {
-    resets_at: SystemTime,
-    sentence: String,
-}
-
 impl Claude {
     /// Makes ready, on a machine of its own; no process is started yet.
     ///
@@ -218,7 +225,8 @@ impl Claude {
             refusals: Refusals::default(),
             catalog,
             deadlines: settings.deadlines,
-            usage_limit: Mutex::default(),
+            account: Account::new(settings.account),
+            commands: Commands::default(),
             listing: tokio::sync::Mutex::default(),
             tasks,
             stop: CancellationToken::new(),
@@ -250,6 +258,7 @@ impl Claude {
                 // Dropping the run kills its process.
                 () = stop.cancelled() => sink.fail(TurnFailure::ShuttingDown),
                 () = ended.cancelled() => sink.fail(TurnFailure::CallerEnded),
+                () = inner.account.signed_out() => sink.fail(TurnFailure::SignedOut),
             }
         });
         answer
@@ -260,6 +269,7 @@ impl Claude {
     /// # Errors
     /// When the CLI cannot be asked and nothing is in memory.
     pub async fn models(&self) -> Result<Vec<CliModel>, TurnFailure> {
+        self.inner.account.expect_signed_in()?;
         if let Some((models, true)) = self.inner.catalog.models() {
             return Ok(models);
         }
@@ -351,8 +361,26 @@ impl Claude {
 
     /// Keeps processes waiting for a question, in the background.
     pub fn keep_warm(&self) {
-        let warm = self.inner.warm.clone();
-        self.inner.tasks.spawn(warm.keep());
+        let (warm, account) = (self.inner.warm.clone(), Arc::clone(&self.inner.account));
+        self.inner.tasks.spawn(warm.keep(account));
+    }
+
+    /// How far the subscription's limits are used, as far as answers told.
+    #[must_use]
+    pub fn subscription(&self) -> SubscriptionState {
+        self.inner.account.subscription()
+    }
+
+    /// What may be asked with the credential at the moment.
+    #[must_use]
+    pub fn account(&self) -> &Account {
+        &self.inner.account
+    }
+
+    /// Whose credential it is.
+    #[must_use]
+    pub fn credential(&self) -> &Credential {
+        self.inner.supply.credential()
     }
 
     /// Whether the server is about to stop and takes no more questions.
@@ -399,25 +427,5 @@ impl Inner {
         session.queue_control(ControlRequest::Initialize { system_prompt: "", servers })?;
         session.flush().await?;
         session.settle(|body| self.catalog.learn_models(body)).await
-    }
-
-    fn remember_limit(&self, failure: &TurnFailure) {
-        if let TurnFailure::UsageLimit { resets_at: Some(resets_at), sentence } = failure {
-            let limit = UsageLimit { resets_at: *resets_at, sentence: sentence.clone() };
-            *self.usage_limit.lock().unwrap_or_else(PoisonError::into_inner) = Some(limit);
-        }
-    }
-
-    fn check_limit(&self) -> Result<(), TurnFailure> {
-        let mut known = self.usage_limit.lock().unwrap_or_else(PoisonError::into_inner);
-        match known.clone() {
-            Some(limit) if limit.resets_at > SystemTime::now() => {
-                Err(TurnFailure::UsageLimit { resets_at: Some(limit.resets_at), sentence: limit.sentence })
-            }
-            _ => {
-                *known = None;
-                Ok(())
-            }
-        }
     }
 }

@@ -11,7 +11,7 @@ use super::command_line::{self, CliProgram, CommandLine, Folders};
 use super::credential::Credential;
 use super::failure::TurnFailure;
 use super::installed::Starter;
-use super::process::CliProcess;
+use super::process::{CliProcess, Output, OutputBounds};
 use super::prompt_cache::CacheTtl;
 use super::session::Session;
 
@@ -127,6 +127,30 @@ impl ProcessSupply {
         let mut process = self.start_process().await?;
         process.takes(share);
         Ok(Session::new(process))
+    }
+
+    /// Runs the CLI with these arguments to its end, with the credential, the folders and the environment that chat processes
+    /// have.
+    ///
+    /// # Errors
+    /// As [`ProcessSupply::start_process`].
+    pub async fn run(&self, arguments: &[&str], bounds: OutputBounds) -> Result<Output, TurnFailure> {
+        let arguments = self.starter.program().subcommand().into_iter().chain(arguments.iter().copied());
+        let of_chats = self.command_line.get_or_try_init(|| self.command_line()).await?;
+        let line = CommandLine { arguments: arguments.map(OsString::from).collect(), ..of_chats.clone() };
+        self.starter.run(&line, &self.settings.credential, bounds).await
+    }
+
+    /// Who is signed in.
+    #[must_use]
+    pub fn credential(&self) -> &Credential {
+        &self.settings.credential
+    }
+
+    /// Whether it is the real CLI that is run.
+    #[must_use]
+    pub fn is_real(&self) -> bool {
+        matches!(self.starter.program(), CliProgram::Installed(_))
     }
 
     /// Lets a process at rest end.

@@ -36,6 +36,7 @@ use crate::access::AccessSettings;
 use crate::access::caller::TenantName;
 use crate::access::jwt::JwtSettings;
 use crate::claude::ClaudeSettings;
+use crate::claude::account::{AccountSettings, CredentialOrigin};
 use crate::claude::command_line::CliProgram;
 use crate::claude::command_line::PASSED_THROUGH;
 use crate::claude::conversation::Deadlines;
@@ -122,24 +123,31 @@ impl Config {
         }
         let launcher = own_program()
             .map_err(|error| ConfigError(format!("the path of this program cannot be found: {error}")))?;
+        let of = |name: &str| CredentialOrigin::Setting(name.to_owned());
         let token = settings.claude_code_oauth_token.map(|token| Credential::OauthToken(token.0));
-        let key = || settings.anthropic_api_key.map(|key| Credential::ApiKey(key.0));
-        let login = || settings.claude_config_dir.map(Credential::ConfigDir);
+        let token = token.map(|token| (token, of("CLAUDE_CODE_OAUTH_TOKEN")));
+        let key = settings.anthropic_api_key.map(|key| Credential::ApiKey(key.0));
+        let key = || key.map(|key| (key, of("ANTHROPIC_API_KEY")));
+        let login = settings.claude_config_dir.map(Credential::ConfigDir);
+        let login = || login.map(|login| (login, of("COUPLET_CLAUDE_CONFIG_DIR")));
         let kept = kept_token::read(&state_dir).map_err(ConfigError)?.map(Credential::OauthToken);
+        let kept = kept.map(|token| (token, CredentialOrigin::Kept(kept_token::path(&state_dir))));
         let configured =
             token.or_else(key).or_else(login).or(kept).filter(|_| settings.demo != DemoChoice::Always);
         let cli = settings.claude_cli_path.or_else(|| find_cli(around));
-        let (mode, credential, program) = match configured {
+        let (mode, (credential, origin), program) = match configured {
             Some(credential) => (Mode::Live, credential, CliProgram::Installed(cli.ok_or_else(no_cli)?)),
             // Those who have one of their own are answered, and nobody else.
             None if !settings.tenants.is_empty() && settings.demo != DemoChoice::Always => {
-                (Mode::Live, Credential::Missing, CliProgram::Installed(cli.ok_or_else(no_cli)?))
+                let credential = (Credential::Missing, of("COUPLET_TENANTS"));
+                (Mode::Live, credential, CliProgram::Installed(cli.ok_or_else(no_cli)?))
             }
             None if settings.demo == DemoChoice::Never => return Err(no_credential()),
             None => {
                 let stand_in =
                     CliProgram::StandIn { path: launcher.clone(), subcommand: stand_in::SUBCOMMAND };
-                (Mode::Demo, demo_credential(), cli.map_or(stand_in, CliProgram::Installed))
+                let credential = (demo_credential(), CredentialOrigin::MadeUp);
+                (Mode::Demo, credential, cli.map_or(stand_in, CliProgram::Installed))
             }
         };
         let tenants = match mode {
@@ -182,6 +190,7 @@ impl Config {
                     idle: settings.warm_idle.0,
                     max_age: settings.warm_max_age.0,
                 },
+                account: AccountSettings { origin, ..AccountSettings::default() },
                 memory_budget: settings.memory_budget.map_or_else(memory::default_budget, |budget| budget.0),
             },
             access,

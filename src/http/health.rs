@@ -30,6 +30,7 @@ async fn health(State(app): State<App>) -> Response {
         "claude_cli_version": app.tenants.cli_version().await.ok(),
         "tenants": app.tenants.number(),
         "free_places": app.tenants.free_places(),
+        "usage_limit": app.tenants.default().map(|claude| claude.subscription().standing.as_str()),
         "queued": processes.queued,
         "processes": {
             "starting": processes.warm.starting,

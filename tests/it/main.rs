@@ -9,6 +9,9 @@ mod access;
 // These, `tenants` and `warm` look at processes in /proc.
 #[cfg(test)]
 #[cfg(target_os = "linux")]
+mod account;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod binary;
 #[cfg(test)]
 #[cfg(target_os = "linux")]

@@ -1,5 +1,6 @@
 //! Tests with the real, pinned Claude Code CLI.
 
+mod account;
 mod chat;
 mod completions;
 mod cursor;

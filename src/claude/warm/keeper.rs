@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout};
 use super::demand::Plan;
 use super::profile::Profile;
 use super::{Entry, Phase, State, WarmProcesses, prepare};
+use crate::claude::account::Account;
 use crate::claude::conversation_key::ProfileKey;
 
 /// How often it looks without being told to: for processes that grow old, and bursts that are long past.
@@ -54,8 +55,9 @@ impl Failures {
 }
 
 impl WarmProcesses {
-    /// Keeps processes waiting until the server drains. To be run as long as it serves.
-    pub async fn keep(self) {
+    /// Keeps processes waiting until the server drains, and starts none while nothing could be asked in them. To be run as long
+    /// as it serves.
+    pub async fn keep(self, account: Arc<Account>) {
         let inner = &self.inner;
         if inner.limits.max == 0 {
             return;
@@ -71,7 +73,7 @@ impl WarmProcesses {
                 () = inner.drain.cancelled() => break,
                 _ = timeout(CALM, urgent.wait_for(|turns| *turns == 0)) => {}
             }
-            while !inner.drain.is_cancelled() && self.step(Instant::now()) {}
+            while !inner.drain.is_cancelled() && self.step(Instant::now(), !account.is_closed()) {}
             tokio::select! {
                 () = inner.drain.cancelled() => break,
                 () = inner.changed.notified() => {}
@@ -94,11 +96,12 @@ impl WarmProcesses {
     }
 
     /// Does what is due most; `false` when nothing is.
-    fn step(&self, now: Instant) -> bool {
+    fn step(&self, now: Instant, may_start: bool) -> bool {
         let inner = &self.inner;
         let mut state = inner.lock();
         let bounds = state.demand.bounds();
         match state.next_step(now, inner.limits.max_age) {
+            Step::Start { .. } if !may_start => false,
             Step::Start { profile, for_floor } => {
                 let pools = &inner.machine.pools;
                 let Some(place) = pools.take_place() else {

@@ -9,6 +9,7 @@ use couplet::access::AccessSettings;
 use couplet::access::caller::TenantName;
 use couplet::access::jwt::{JwtAlgorithm, JwtSettings};
 use couplet::claude::ClaudeSettings;
+use couplet::claude::account::{AccountSettings, CredentialOrigin};
 use couplet::claude::command_line::CliProgram;
 use couplet::claude::conversation::Deadlines;
 use couplet::claude::credential::Credential;
@@ -113,6 +114,10 @@ impl Builder {
                     max_age: Duration::from_secs(60),
                 },
                 memory_budget: u64::MAX,
+                account: AccountSettings {
+                    origin: CredentialOrigin::Setting("CLAUDE_CODE_OAUTH_TOKEN".to_owned()),
+                    ..AccountSettings::default()
+                },
             },
             access: AccessSettings::default(),
             tenants: BTreeMap::new(),

@@ -104,7 +104,7 @@ async fn processes_that_wait_are_shared_out_where_there_are_few() {
         .await;
     healthy(&app, "all that may wait do so for the one there is", |health| waiting(health) == 4).await;
     for tenant in TENANTS {
-        recital(&app, tenant, &hello).await;
+        recital(&app, tenant, &request(&[], "hello")).await;
     }
     let of = |token: &str| {
         let living = fake.living();
@@ -193,7 +193,7 @@ async fn the_end_of_the_server_ends_the_processes_of_all_within_one_grace() {
         .await;
     let mut hanging = Vec::new();
     for name in TENANTS {
-        recital(&app, name, &hello).await;
+        recital(&app, name, &request(&[], "hello")).await;
         hanging.push(tokio::spawn(answer(&app, name, &request(&[], "hang"))));
     }
     healthy(&app, "all work", |health| {
