@@ -13,10 +13,12 @@ pub mod http;
 pub mod limits;
 pub mod logging;
 pub mod media;
+pub mod metrics;
 pub mod openai;
 pub mod recorder;
 pub mod scope;
 pub mod stand_in;
+pub mod telemetry;
 pub mod tenants;
 pub mod translate;
 pub mod turn;
@@ -33,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use claude::Claude;
 use config::Config;
 use http::Mode;
+use metrics::Metrics;
 use tenants::Tenants;
 use upstream::Upstream;
 
@@ -55,7 +58,10 @@ pub async fn run(
     };
     let tenants = Tenants::only(Claude::new(config.claude)?);
     let media = media::Intake::new(config.media)?;
-    let router = http::router(http::App { tenants: tenants.clone(), media, http: Arc::new(config.http) });
+    let targets = config.http.aliases.values().map(|alias| alias.model.clone()).collect();
+    let metrics = Metrics::new(tenants.clone(), targets, config.http.mode.as_str());
+    let router =
+        http::router(http::App { tenants: tenants.clone(), media, metrics, http: Arc::new(config.http) });
     if config.list_models_at_start {
         tenants.default().list_models_soon();
     }

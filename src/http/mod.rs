@@ -6,6 +6,7 @@
 //! - [`anthropic_form`]: errors in the other form, on the paths of Anthropic's API.
 //! - [`unsupported`]: what is told of paths that are not served.
 //! - [`request_log`]: the id of each request, and its line in the log.
+//! - [`metrics`]: what Prometheus reads.
 //! - [`server`]: accepts and closes connections.
 
 pub mod answers;
@@ -17,6 +18,7 @@ pub mod completions;
 pub mod guard;
 pub mod health;
 pub mod messages;
+pub mod metrics;
 pub mod models;
 pub mod reply;
 pub mod request_log;
@@ -39,6 +41,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::access::keys::ApiKeys;
 use crate::media::Intake;
+use crate::metrics::Metrics;
 use crate::tenants::Tenants;
 use crate::translate::models::Aliases;
 
@@ -100,6 +103,8 @@ pub struct App {
     pub tenants: Tenants,
     /// What makes images and files ready for it.
     pub media: Intake,
+    /// What is counted and measured.
+    pub metrics: Metrics,
     /// The settings.
     pub http: Arc<HttpSettings>,
 }
@@ -115,6 +120,7 @@ pub fn router(app: App) -> Router {
     let guarded = Router::new()
         .nest("/v1", api.clone())
         .merge(api)
+        .merge(metrics::router())
         .fallback(unsupported::unknown_path)
         .method_not_allowed_fallback(reply::wrong_method)
         .layer(body::unpacking())
@@ -123,7 +129,7 @@ pub fn router(app: App) -> Router {
 
     // Outermost first: what is above sees a request earlier and its response later.
     let layers = ServiceBuilder::new()
-        .layer(from_fn(request_log::write_lines))
+        .layer(from_fn_with_state(app.metrics.clone(), request_log::write_lines))
         .layer(from_fn(tell_processing_time))
         .layer(from_fn(anthropic_form::of_errors))
         .layer(CatchPanicLayer::custom(reply::after_panic))

@@ -5,6 +5,7 @@ pub mod command;
 #[cfg(target_os = "linux")]
 pub mod couplet_process;
 #[cfg(target_os = "linux")]
+pub mod exposition;
 pub mod fake_cli;
 pub mod hostile_prompts;
 pub mod media;
