@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::answer::AnswerEvent;
 use super::failure::TurnFailure;
 use super::shaping::Unfit;
+use super::steps::{Step, Steps};
 use super::warm::Urgent;
 
 /// Events of one answer that may wait for their reader. Then the CLI is slowed down.
@@ -72,6 +73,7 @@ pub struct Sink {
     /// Held until then.
     urgent: Option<Urgent>,
     origin: Arc<OriginCell>,
+    steps: Steps,
 }
 
 /// Which process answers a turn.
@@ -119,7 +121,14 @@ impl Sink {
     /// A sink that writes to `events`, a channel with nothing in it yet. It keeps one of its places for a failure.
     fn new(events: mpsc::Sender<Result<AnswerEvent, TurnFailure>>) -> Self {
         let last_word = events.clone().try_reserve_owned().ok();
-        Self { events, last_word, has_passed: false, urgent: None, origin: Arc::default() }
+        Self {
+            events,
+            last_word,
+            has_passed: false,
+            urgent: None,
+            origin: Arc::default(),
+            steps: Steps::new(),
+        }
     }
 
     /// Holds this until the reader is given something.
@@ -138,6 +147,16 @@ impl Sink {
         Arc::clone(&self.origin)
     }
 
+    /// The turn has come to this step.
+    pub fn come_to(&mut self, step: Step) {
+        self.steps.come_to(step);
+    }
+
+    /// The turn has come to its last step; only its end is still to be passed on.
+    pub fn end_steps(&mut self) {
+        self.steps.end();
+    }
+
     /// Ends when the reader is gone.
     pub async fn closed(&self) {
         self.events.closed().await;
@@ -150,6 +169,9 @@ impl Sink {
     pub async fn pass(&mut self, event: AnswerEvent, patience: Duration) -> Result<(), Stop> {
         self.has_passed = true;
         self.urgent = None;
+        if event.is_delta() {
+            self.steps.note_delta();
+        }
         // Nearly always there is room, and no deadline to be set.
         let event = match self.events.try_send(Ok(event)) {
             Ok(()) => return Ok(()),
@@ -184,6 +206,7 @@ impl Sink {
 
     /// Passes a failure on, behind what the reader has not read yet. The first one counts.
     pub fn fail(&mut self, failure: TurnFailure) {
+        self.steps.end();
         if let Some(room) = self.last_word.take() {
             room.send(Err(failure));
         }

@@ -4,10 +4,12 @@
 //! target is `couplet::request`. Metrics and traces tell the same, at the same moment.
 //!
 //! - `line`: what is known of a request, and what is made of it in the end.
-//! - `body`: tells when that is.
+//! - `span`: the same for traces.
+//! - `body`: tells when it has ended.
 
 mod body;
 mod line;
+mod span;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,7 +26,6 @@ use crate::access::caller::TenantName;
 use crate::claude::answer::AnswerEvent;
 use crate::claude::sink::OriginCell;
 use crate::metrics::Metrics;
-use crate::telemetry;
 use body::{LoggedBody, Writer};
 use line::{Line, Route, shown};
 
@@ -43,7 +44,7 @@ pub struct RequestLog(Arc<Mutex<Line>>);
 pub async fn write_lines(State(metrics): State<Metrics>, mut request: Request, next: Next) -> Response {
     let id = request_id(&request);
     let route = Route::of(&request);
-    let span = if route.is_a_probe() { tracing::Span::none() } else { telemetry::request(request.headers()) };
+    let span = if route.is_a_probe() { tracing::Span::none() } else { span::open(&request) };
     let log = RequestLog::new(Line {
         request_id: id.to_str().unwrap_or_default().to_owned(),
         method: shown(request.method().as_str()),

@@ -31,6 +31,8 @@ mod metrics;
 mod node;
 #[cfg(test)]
 mod opencode;
+#[cfg(all(test, feature = "otel"))]
+mod otel;
 #[cfg(test)]
 mod parameters;
 #[cfg(test)]

@@ -7,11 +7,11 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::StatusCode;
 use tracing::Span;
 
+use super::span;
 use crate::access::caller::TenantName;
 use crate::claude::answer::Usage;
 use crate::claude::sink::{OriginCell, ProcessOrigin};
 use crate::metrics::{Metrics, Observed};
-use crate::telemetry;
 
 /// How much of a text that a client chose the line shows.
 const MAX_SHOWN: usize = 128;
@@ -140,8 +140,8 @@ impl Line {
         let observed = self.observed(total);
         self.write(&observed);
         metrics.observe(&observed);
-        let span = std::mem::replace(&mut self.span, Span::none());
-        telemetry::end_request(&span, &self.observed(total));
+        span::tell(&self.span, &self.request_id, &observed);
+        self.span = Span::none();
     }
 
     fn observed(&self, total: Duration) -> Observed<'_> {

@@ -1,6 +1,8 @@
 //! What the tests stand on.
 
 pub mod app;
+#[cfg(feature = "otel")]
+pub mod collector;
 pub mod command;
 #[cfg(target_os = "linux")]
 pub mod couplet_process;
