@@ -37,7 +37,7 @@ pub(super) fn open(request: &Request) -> Span {
     span
 }
 
-/// Tells what has become of the request.
+/// Tells what has become of the request, which ends with it.
 pub(super) fn tell(span: &Span, request_id: &str, observed: &Observed<'_>) {
     if span.is_disabled() {
         return;
@@ -69,4 +69,7 @@ pub(super) fn tell(span: &Span, request_id: &str, observed: &Observed<'_>) {
         span.record("gen_ai.usage.cache_read.input_tokens", usage.cache_read);
         span.record("gen_ai.usage.cache_creation.input_tokens", usage.cache_creation);
     }
+    // What exports it takes the moment in which it was left last for its end, and the handler left it when the headers were
+    // sent.
+    span.in_scope(|| ());
 }
