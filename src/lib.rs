@@ -13,11 +13,13 @@ pub mod http;
 pub mod limits;
 pub mod logging;
 pub mod media;
+pub mod metrics;
 pub mod openai;
 pub mod recorder;
 pub mod scope;
 pub mod stand_in;
 pub mod store;
+pub mod telemetry;
 pub mod tenants;
 pub mod translate;
 pub mod turn;
@@ -34,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use access::Access;
 use config::Config;
 use http::Mode;
+use metrics::Metrics;
 use store::Store;
 use tenants::Tenants;
 use upstream::Upstream;
@@ -59,10 +62,13 @@ pub async fn run(
     let access = Access::new(&config.access, store).map_err(io::Error::other)?;
     let tenants = Tenants::new(config.claude, config.tenants)?;
     let media = media::Intake::new(config.media)?;
+    let targets = config.http.aliases.values().map(|alias| alias.model.clone()).collect();
+    let metrics = Metrics::new(tenants.clone(), targets, config.http.mode.as_str());
     let router = http::router(http::App {
         access: access.clone(),
         tenants: tenants.clone(),
         media,
+        metrics,
         http: Arc::new(config.http),
     });
     if config.list_models_at_start

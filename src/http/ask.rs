@@ -72,8 +72,8 @@ pub trait WholeForm {
 pub async fn ask(app: &App, who: &Asker, log: RequestLog, question: Question) -> Result<Asked, ApiError> {
     let Question { turns, n, stream, mut ignored, name_of, sent_as } = question;
     let first = turns.first().map(|turn| turn.model.clone());
-    log.asked(first.as_deref().unwrap_or_default(), stream);
     let Asker { caller, claude } = who;
+    log.asked(&caller.tenant, first.as_deref().unwrap_or_default(), stream);
     expect_room(turns.len(), n, claude.places())?;
     let mut prepared = Vec::with_capacity(turns.len());
     for turn in turns {
@@ -116,7 +116,7 @@ pub async fn count<B: Serialize>(
     let Asker { caller, claude } = who;
     let mut tokens: u64 = 0;
     for turn in turns {
-        log.asked(&turn.model, false);
+        log.asked(&caller.tenant, &turn.model, false);
         let turn = ready(app, who, log, turn, sent_as, &mut ignored).await?;
         let counting = claude.count_tokens(caller.scope(), turn);
         let counted =

@@ -7,6 +7,7 @@
 //! - [`anthropic_form`]: errors in the other form, on the paths of Anthropic's API.
 //! - [`unsupported`]: what is told of paths that are not served.
 //! - [`request_log`]: the id of each request, and its line in the log.
+//! - [`metrics`]: what Prometheus reads.
 //! - [`server`]: accepts and closes connections.
 
 pub mod admin_cli;
@@ -20,6 +21,7 @@ pub mod completions;
 pub mod guard;
 pub mod health;
 pub mod messages;
+pub mod metrics;
 pub mod models;
 pub mod operator;
 pub mod reply;
@@ -45,6 +47,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::access::Access;
 use crate::media::Intake;
+use crate::metrics::Metrics;
 use crate::tenants::Tenants;
 use crate::translate::models::Aliases;
 
@@ -106,6 +109,8 @@ pub struct App {
     pub tenants: Tenants,
     /// What makes images and files ready for it.
     pub media: Intake,
+    /// What is counted and measured.
+    pub metrics: Metrics,
     /// The settings.
     pub http: Arc<HttpSettings>,
 }
@@ -134,17 +139,20 @@ pub fn router(app: App) -> Router {
         .method_not_allowed_fallback(reply::wrong_method)
         .layer(body::unpacking())
         .layer(from_fn_with_state(app.clone(), guard::check_admin_key));
+    let observed = metrics::router()
+        .method_not_allowed_fallback(reply::wrong_method)
+        .layer(from_fn_with_state(app.clone(), guard::check_observer));
     let open = health::router().method_not_allowed_fallback(reply::wrong_method);
 
     // Outermost first: what is above sees a request earlier and its response later.
     let layers = ServiceBuilder::new()
-        .layer(from_fn(request_log::write_lines))
+        .layer(from_fn_with_state(app.metrics.clone(), request_log::write_lines))
         .layer(from_fn(tell_processing_time))
         .layer(from_fn(anthropic_form::of_errors))
         .layer(CatchPanicLayer::custom(reply::after_panic))
         .layer(cors(&app.http.allowed_origins))
         .layer(from_fn_with_state(app.clone(), guard::check_host_and_origin));
-    guarded.merge(operator).merge(open).layer(layers).with_state(app)
+    guarded.merge(operator).merge(observed).merge(open).layer(layers).with_state(app)
 }
 
 /// Lets the pages of configured origins in. No origin is allowed by default, and never all.

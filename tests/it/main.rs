@@ -32,9 +32,13 @@ mod log;
 #[cfg(test)]
 mod login;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod opencode;
+#[cfg(all(test, feature = "otel"))]
+mod otel;
 #[cfg(test)]
 mod parameters;
 #[cfg(test)]
