@@ -1,6 +1,7 @@
 //! The HTTP side: routes, who may come in, server-sent events.
 //!
 //! - [`chat_completions`], [`completions`], [`messages`], [`models`], [`health`]: each module owns its routes.
+//! - [`openapi`], [`docs`]: what is served, for programs and for people.
 //! - [`guard`]: the checks before them. A route without a check must opt out by name in [`router`].
 //! - [`body`], [`ask`], [`answers`], [`sse`], [`reply`]: bodies in, the model asked, streams and errors out.
 //! - [`anthropic_form`]: errors in the other form, on the paths of Anthropic's API.
@@ -14,10 +15,12 @@ pub mod ask;
 pub mod body;
 pub mod chat_completions;
 pub mod completions;
+pub mod docs;
 pub mod guard;
 pub mod health;
 pub mod messages;
 pub mod models;
+pub mod openapi;
 pub mod reply;
 pub mod request_log;
 pub mod server;
@@ -119,7 +122,10 @@ pub fn router(app: App) -> Router {
         .method_not_allowed_fallback(reply::wrong_method)
         .layer(body::unpacking())
         .layer(from_fn_with_state(app.clone(), guard::check_key));
-    let open = health::router().method_not_allowed_fallback(reply::wrong_method);
+    let open = health::router()
+        .merge(openapi::router(app.http.keys.is_empty()))
+        .merge(docs::router())
+        .method_not_allowed_fallback(reply::wrong_method);
 
     // Outermost first: what is above sees a request earlier and its response later.
     let layers = ServiceBuilder::new()
