@@ -28,6 +28,8 @@ mod login;
 #[cfg(test)]
 mod node;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod opencode;
 #[cfg(test)]
 mod parameters;

@@ -13,11 +13,16 @@ function methodTag(method) {
   return make('span', { class: `method ${method}` }, method.toUpperCase());
 }
 
+/** A path that may be broken before its slashes and underscores only. */
+function breakable(path) {
+  return path.split(/(?=[/_])/).flatMap((part, index) => (index ? [make('wbr'), part] : [part]));
+}
+
 function contents(api) {
   const groups = api.tags.map(({ name }) => {
     const of = operations(api).filter(({ operation }) => operation.tags.includes(name));
     const links = of.map(({ path, method, id }) =>
-      make('li', {}, make('a', { href: `#${id}` }, methodTag(method), make('span', { class: 'path' }, path))));
+      make('li', {}, make('a', { href: `#${id}` }, methodTag(method), make('span', { class: 'path' }, breakable(path)))));
     return of.length ? [make('h2', {}, name), make('ul', {}, links)] : [];
   });
   return groups.flat();
@@ -85,7 +90,7 @@ function trial(api, { path, method, operation }) {
   const renew = () => { command.textContent = curl(request(), locked); };
   const fill = () => {
     if (body) body.value = JSON.stringify(examples[choice.value || 0].value, null, 2);
-    if (body) body.rows = Math.min(22, body.value.split('\n').length + 1);
+    if (body) body.rows = Math.min(16, body.value.split('\n').length + 1);
     renew();
   };
 
@@ -117,7 +122,19 @@ function trial(api, { path, method, operation }) {
     body && [examples.length > 1 && make('div', { class: 'bar' }, choice), body],
     make('div', { class: 'bar' }, button),
     answer,
-    make('h4', {}, 'curl'), command);
+    make('div', { class: 'bar' }, make('h4', {}, 'curl'), copying(command)), command);
+}
+
+/** Copies a text, where the browser lets pages do that. */
+function copying(element) {
+  if (!navigator.clipboard) return null;
+  const button = make('button', { type: 'button', class: 'copy' }, 'Copy');
+  button.addEventListener('click', async () => {
+    await navigator.clipboard.writeText(element.textContent);
+    button.textContent = 'Copied';
+    setTimeout(() => { button.textContent = 'Copy'; }, 1500);
+  });
+  return button;
 }
 
 /** What shows an answer as it comes. */
