@@ -90,7 +90,7 @@ function trial(api, { path, method, operation }) {
   const renew = () => { command.textContent = curl(request(), locked); };
   const fill = () => {
     if (body) body.value = JSON.stringify(examples[choice.value || 0].value, null, 2);
-    if (body) body.rows = Math.min(16, body.value.split('\n').length + 1);
+    if (body) body.rows = Math.min(18, body.value.split('\n').length);
     renew();
   };
 

@@ -62,7 +62,7 @@ function boundsOf(api, raw) {
   const schema = resolve(api, raw);
   const range = (low, high, unit) => {
     if (low == null && high == null) return null;
-    if (high == null || high >= 4294967295) return low ? `at least ${low}${unit}` : null;
+    if (high == null || high >= 4294967295) return low ? `at least ${low}${low === 1 ? unit.replace(/s$/, '') : unit}` : null;
     return low ? `${low} to ${high}${unit}` : `${unit ? 'up' : '0'} to ${high}${unit}`;
   };
   return [
