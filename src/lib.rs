@@ -17,6 +17,7 @@ pub mod openai;
 pub mod recorder;
 pub mod scope;
 pub mod stand_in;
+pub mod store;
 pub mod tenants;
 pub mod translate;
 pub mod turn;
@@ -30,9 +31,11 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use access::Access;
 use claude::Claude;
 use config::Config;
 use http::Mode;
+use store::Store;
 use tenants::Tenants;
 use upstream::Upstream;
 
@@ -53,14 +56,22 @@ pub async fn run(
         Mode::Live => None,
         Mode::Demo => Some(prepare_demo(&mut config).await?),
     };
+    let store = Store::open(&config.claude.process.state_dir).map_err(io::Error::other)?;
+    let access = Access::new(&config.access, store).map_err(io::Error::other)?;
     let tenants = Tenants::only(Claude::new(config.claude)?);
     let media = media::Intake::new(config.media)?;
-    let router = http::router(http::App { tenants: tenants.clone(), media, http: Arc::new(config.http) });
+    let router = http::router(http::App {
+        access: access.clone(),
+        tenants: tenants.clone(),
+        media,
+        http: Arc::new(config.http),
+    });
     if config.list_models_at_start {
         tenants.default().list_models_soon();
     }
     tenants.default().keep_warm();
     let stop = CancellationToken::new();
+    let keeping_up = access.keep_up(stop.clone());
     let server = http::server::serve(listener, router, stop.clone());
     let end = async {
         shutdown.await;
@@ -68,7 +79,7 @@ pub async fn run(
         tenants.shut_down(config.shutdown_grace).await;
         stop.cancel();
     };
-    tokio::join!(server, end);
+    tokio::join!(server, keeping_up, end);
     tracing::info!("stopped");
     Ok(())
 }

@@ -9,7 +9,10 @@ use std::sync::LazyLock;
 use super::effective::{Effective, read_one};
 use super::layers::Layers;
 use super::table::{BLANK, Setting, settings};
-use super::values::{BaseUrl, Bytes, DemoChoice, HostName, OneWord, Origin, Seconds, Value, Whole, Words};
+use super::values::{
+    BaseUrl, Bytes, DemoChoice, HostName, OneWord, Origin, Seconds, SecretText, Text, Value, Whole, Words,
+};
+use crate::access::jwt::JwtAlgorithm;
 use crate::logging::{LogFilter, LogFormat};
 use crate::media::ImageUrls;
 use crate::translate::models::Aliases;
@@ -46,8 +49,19 @@ settings! {
         port: u16, "PORT", default = "8000";
     }
     "Who may come in" {
-        /// The keys that open the server. Without any, every key will do, on loopback only.
+        /// Keys that open the server, beside those that `couplet keys new` makes. Without any, every key will do, on loopback
+        /// only.
         api_keys: Words, "COUPLET_API_KEYS", unset = "every key will do, on loopback only";
+        /// The key that opens what only the operator may do, under `/admin`, and `/metrics`.
+        admin_key: Option<OneWord>, "COUPLET_ADMIN_KEY", unset = "nobody may do that";
+        /// How JSON Web Tokens are signed that open the server too. What a token says of it counts for nothing.
+        jwt_algorithm: Option<JwtAlgorithm>, "COUPLET_JWT_ALGORITHM", unset = "tokens open nothing", example = "EdDSA";
+        /// What their signatures are checked with: the secret of HS256 (32 characters at least), or the issuer's public key.
+        jwt_key: Option<SecretText>, "COUPLET_JWT_KEY", unset = "tokens open nothing";
+        /// Who must have issued them (`iss`).
+        jwt_issuer: Option<Text>, "COUPLET_JWT_ISSUER", unset = "tokens open nothing", example = "https://login.example.org";
+        /// For whom they must be (`aud`).
+        jwt_audience: Option<Text>, "COUPLET_JWT_AUDIENCE", unset = "tokens open nothing", example = "couplet";
         /// Host names the server may be called by, beside loopback's own.
         allowed_hosts: Vec<HostName>, "COUPLET_ALLOWED_HOSTS",
             unset = "loopback's own names; with keys, every name", example = "chat.example.org";

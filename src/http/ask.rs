@@ -13,8 +13,9 @@ use super::answers::Answers;
 use super::guard::Asker;
 use super::request_log::RequestLog;
 use super::{App, models, reply, sse};
+use crate::claude::Answer;
 use crate::claude::answer::AnswerEvent;
-use crate::claude::{Answer, Claude};
+use crate::claude::failure::TurnFailure;
 use crate::openai::error::ApiError;
 use crate::translate::media_failure;
 use crate::turn::{MediaSource, Parameter, Turn};
@@ -76,10 +77,11 @@ pub async fn ask(app: &App, asker: &Asker, log: RequestLog, question: Question) 
     expect_room(turns.len(), n, claude.places())?;
     let mut prepared = Vec::with_capacity(turns.len());
     for turn in turns {
-        prepared.push(ready(app, claude, &log, turn, sent_as, &mut ignored).await?);
+        prepared.push(ready(app, asker, &log, turn, sent_as, &mut ignored).await?);
     }
     let asked = prepared.into_iter().flat_map(|turn| std::iter::repeat_n(turn, n));
-    let answers: Vec<Answer> = asked.map(|turn| claude.answer(caller.scope(), turn)).collect();
+    let answers: Vec<Answer> =
+        asked.map(|turn| claude.answer_until(caller.ended.clone(), caller.scope(), turn)).collect();
     // Where there are several, the first stands for all.
     if let Some(answer) = answers.first() {
         log.answered_by(answer.origin());
@@ -115,8 +117,10 @@ pub async fn count<B: Serialize>(
     let mut tokens: u64 = 0;
     for turn in turns {
         log.asked(&turn.model, false);
-        let turn = ready(app, claude, log, turn, sent_as, &mut ignored).await?;
-        let counted = claude.count_tokens(caller.scope(), turn).await;
+        let turn = ready(app, asker, log, turn, sent_as, &mut ignored).await?;
+        let counting = claude.count_tokens(caller.scope(), turn);
+        let counted =
+            caller.ended.run_until_cancelled(counting).await.unwrap_or(Err(TurnFailure::CallerEnded));
         let failed = |failure| reply::failed_turn(&failure, log, sent_as);
         tokens = tokens.saturating_add(counted.map_err(failed)?);
     }
@@ -126,14 +130,14 @@ pub async fn count<B: Serialize>(
 /// A turn as the model can be asked it. What of it is not honoured is added to `ignored`.
 async fn ready(
     app: &App,
-    claude: &Claude,
+    asker: &Asker,
     log: &RequestLog,
     mut turn: Turn<MediaSource>,
     sent_as: SentAs,
     ignored: &mut Vec<String>,
 ) -> Result<Turn, ApiError> {
-    models::resolve(app, claude, &mut turn).await?;
-    for field in claude.cuts(&turn).await {
+    models::resolve(app, asker, &mut turn).await?;
+    for field in asker.claude.cuts(&turn).await {
         name(&sent_as(field).unwrap_or_else(|| field.to_owned()), ignored);
     }
     log.resolved(&turn.model, ignored);

@@ -40,7 +40,7 @@ use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use crate::access::keys::ApiKeys;
+use crate::access::Access;
 use crate::media::Intake;
 use crate::tenants::Tenants;
 use crate::translate::models::Aliases;
@@ -54,8 +54,6 @@ const PROCESSING_MS: HeaderName = HeaderName::from_static("openai-processing-ms"
 /// Who may come in, and how requests are served.
 #[derive(Debug, Clone, Default)]
 pub struct HttpSettings {
-    /// The accepted keys; none means any, on loopback only.
-    pub keys: ApiKeys,
     /// Host names beside loopback's.
     pub allowed_hosts: Vec<String>,
     /// Origins of web pages.
@@ -99,6 +97,8 @@ impl Mode {
 /// What every handler can reach. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct App {
+    /// Who may come in.
+    pub access: Access,
     /// The model, as each tenant asks it.
     pub tenants: Tenants,
     /// What makes images and files ready for it.

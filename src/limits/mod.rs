@@ -2,8 +2,11 @@
 
 use std::num::{NonZeroU32, NonZeroU64};
 
+use serde::{Deserialize, Serialize};
+
 /// How much may be asked on behalf of somebody: of a key, of a tenant, or in all. What is `None` is not limited.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Limits {
     /// Requests in a minute.
     pub requests_per_minute: Option<NonZeroU32>,

@@ -3,6 +3,9 @@
 //! Tests that start the real Claude Code CLI belong into `real_cli` or `conversations`, those that run clients behind it into
 //! `python`, `node` and `opencode`: `.config/nextest.toml` knows them by these names, and runs fewer of them at a time.
 
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod access;
 // These, and `warm`, look at processes in /proc.
 #[cfg(test)]
 #[cfg(target_os = "linux")]

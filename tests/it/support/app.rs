@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
-use couplet::access::keys::ApiKeys;
+use couplet::access::AccessSettings;
 use couplet::claude::ClaudeSettings;
 use couplet::claude::command_line::CliProgram;
 use couplet::claude::conversation::Deadlines;
@@ -86,6 +86,7 @@ impl Builder {
                 },
                 memory_budget: u64::MAX,
             },
+            access: AccessSettings::default(),
             http: HttpSettings::default(),
             media: MediaSettings::default(),
             shutdown_grace: Duration::from_secs(2),
@@ -102,8 +103,7 @@ impl Builder {
 
     /// The same with keys.
     pub fn with_keys(self, keys: &[&str]) -> Self {
-        let keys = ApiKeys::from_secrets(keys.iter().map(|key| (*key).into()));
-        self.with(|config| config.http.keys = keys)
+        self.with(|config| config.access.keys = keys.iter().map(|key| (*key).into()).collect())
     }
 
     /// Starts it.

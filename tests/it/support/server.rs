@@ -17,7 +17,7 @@ pub struct Server {
     /// `http://127.0.0.1:<port>`.
     pub url: String,
     running: Running,
-    _state: tempfile::TempDir,
+    state: tempfile::TempDir,
 }
 
 impl Server {
@@ -46,7 +46,12 @@ impl Server {
             );
             tokio::time::sleep(Duration::from_millis(5)).await;
         };
-        Self { url, running, _state: state }
+        Self { url, running, state }
+    }
+
+    /// Its home.
+    pub fn home(&self) -> &Path {
+        self.state.path()
     }
 
     /// Its process id.
