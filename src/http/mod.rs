@@ -123,7 +123,7 @@ pub fn router(app: App) -> Router {
         .layer(body::unpacking())
         .layer(from_fn_with_state(app.clone(), guard::check_key));
     let open = health::router()
-        .merge(openapi::router(app.http.keys.is_empty()))
+        .merge(openapi::router())
         .merge(docs::router())
         .method_not_allowed_fallback(reply::wrong_method);
 

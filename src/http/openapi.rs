@@ -1,6 +1,7 @@
 //! `GET /openapi.json`: what is served here, for programs. Written by hand; `tests/it/openapi` holds it to what is true.
 
 use axum::Router;
+use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -20,16 +21,18 @@ const WITH_A_KEY: &str = r#""security": [{"bearer": []}, {"apiKey": []}]"#;
 /// And where none is needed.
 const WITH_ANY_KEY: &str = r#""security": [{}, {"bearer": []}, {"apiKey": []}]"#;
 
-/// The route; it opts out of the key: the document tells nothing of users. `is_keyless` where any key will do, and none.
-pub fn router(is_keyless: bool) -> Router<App> {
-    let document = Bytes::from(document(is_keyless));
-    let answer = move || async move {
+/// The route; it opts out of the key: the document tells nothing of users.
+pub fn router() -> Router<App> {
+    let (keyed, keyless) = (Bytes::from(document(false)), Bytes::from(document(true)));
+    let answer = move |State(app): State<App>| async move {
+        // The first key that is made closes an open server.
+        let document = if app.access.is_open() { keyless } else { keyed };
         ([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-cache")], document).into_response()
     };
     Router::new().route("/openapi.json", get(answer))
 }
 
-/// The document for this server.
+/// The document for this server. `is_keyless`: any key will do, and none.
 fn document(is_keyless: bool) -> String {
     let version = format!(r#""version": "{}""#, env!("CARGO_PKG_VERSION"));
     let document = WRITTEN.replacen(NO_VERSION, &version, 1);
