@@ -161,8 +161,7 @@ async fn schemathesis_finds_nothing_that_is_not_as_the_document_says() {
     let Some(python) = python() else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().to_str().expect("UTF-8").to_owned();
-    let server =
-        Server::start(&[("PATH", &path), ("COUPLET_API_KEYS", "key"), ("COUPLET_LOG", "warn")]).await;
+    let server = Server::start(&[("PATH", &path), ("COUPLET_API_KEYS", "key")]).await;
     let url = server.url.clone();
     let examples = std::env::var("COUPLET_EXPLORE").unwrap_or_else(|_| "10".to_owned());
     let said = tokio::task::spawn_blocking(move || {
