@@ -2,6 +2,7 @@
 //!
 //! - [`chat_completions`], [`completions`], [`messages`], [`models`], [`health`], [`version`]: each module owns its routes.
 //! - [`auth`]: the sign-in to Claude; [`admin_cli`]: commands of the CLI. What is only for the [`operator`] is mounted apart.
+//! - [`openapi`], [`docs`]: what is served, for programs and for people.
 //! - [`guard`]: the checks before them. A route without a check must opt out by name in [`router`].
 //! - [`body`], [`ask`], [`answers`], [`sse`], [`reply`]: bodies in, the model asked, streams and errors out.
 //! - [`anthropic_form`]: errors in the other form, on the paths of Anthropic's API.
@@ -18,11 +19,13 @@ pub mod auth;
 pub mod body;
 pub mod chat_completions;
 pub mod completions;
+pub mod docs;
 pub mod guard;
 pub mod health;
 pub mod messages;
 pub mod metrics;
 pub mod models;
+pub mod openapi;
 pub mod operator;
 pub mod reply;
 pub mod request_log;
@@ -142,7 +145,10 @@ pub fn router(app: App) -> Router {
     let observed = metrics::router()
         .method_not_allowed_fallback(reply::wrong_method)
         .layer(from_fn_with_state(app.clone(), guard::check_observer));
-    let open = health::router().method_not_allowed_fallback(reply::wrong_method);
+    let open = health::router()
+        .merge(openapi::router())
+        .merge(docs::router())
+        .method_not_allowed_fallback(reply::wrong_method);
 
     // Outermost first: what is above sees a request earlier and its response later.
     let layers = ServiceBuilder::new()

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
@@ -37,9 +38,11 @@ async fn list(
 async fn one(
     State(app): State<App>,
     Extension(who): Extension<Asker>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
+    // What is no text is the name of no model.
+    let Path(id) = id.map_err(|_not_utf8| ApiError::model_not_found("\u{fffd}"))?;
     let found = listed(&app, &who).await?.into_iter().find(|model| model.base.id == id);
     let found = found.ok_or_else(|| ApiError::model_not_found(&id))?;
     if anthropic_form::is_asked_for(&headers) {

@@ -10,6 +10,7 @@ use super::table::{
     QUEUE_LENGTH, SUBSCRIPTION_STATUS, SUBSCRIPTION_UTILIZATION, UNKNOWN_FRAMES,
 };
 use crate::claude::session::unknown_frames;
+use crate::claude::subscription::{LimitWindow, Standing, SubscriptionState};
 use crate::claude::{Claude, Processes};
 use crate::tenants::Tenants;
 
@@ -20,16 +21,7 @@ const WINDOWS: usize = 16;
 const OTHER: &str = "other";
 
 /// The states of a subscription that are told apart.
-const STATUSES: [&str; 4] = ["allowed", "allowed_warning", "rejected", OTHER];
-
-/// What is known of a subscription's limits.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Subscription {
-    /// Its state, as the CLI calls it.
-    pub status: String,
-    /// The names of its windows, as the CLI calls them, each with how much of it is used up, 0 to 1.
-    pub windows: Vec<(String, f64)>,
-}
+const STANDINGS: [Standing; 3] = [Standing::Ok, Standing::Warning, Standing::Rejected];
 
 /// What was looked at before.
 #[derive(Debug)]
@@ -59,7 +51,9 @@ impl Gauges {
         self.tell_cli(recorder, cli_version);
         for (tenant, claude) in tenants.iter() {
             tell_processes(recorder, tenant.as_str(), claude);
+            self.tell_subscription(recorder, tenant.as_str(), &claude.subscription());
         }
+        tell_memory(recorder, &tenants.processes());
     }
 
     fn tell_cli(&mut self, recorder: &PrometheusRecorder, version: Option<&str>) {
@@ -78,20 +72,21 @@ impl Gauges {
     }
 
     /// Tells of a tenant's subscription. The names of its windows come from the CLI, so there are only so many.
-    pub(super) fn tell_subscription(
+    fn tell_subscription(
         &mut self,
         recorder: &PrometheusRecorder,
         tenant: &str,
-        subscription: &Subscription,
+        subscription: &SubscriptionState,
     ) {
-        let known = STATUSES.into_iter().find(|status| *status == subscription.status).unwrap_or(OTHER);
-        for status in STATUSES {
-            SUBSCRIPTION_STATUS.gauge(recorder, &[tenant, status]).set(f64::from(u8::from(status == known)));
+        for standing in STANDINGS {
+            let is_it = f64::from(u8::from(standing == subscription.standing));
+            SUBSCRIPTION_STATUS.gauge(recorder, &[tenant, standing.as_str()]).set(is_it);
         }
-        for (window, used) in &subscription.windows {
-            let is_known = self.windows.contains(window)
-                || self.windows.len() < WINDOWS && self.windows.insert(window.clone());
-            let window = if is_known { window } else { OTHER };
+        for LimitWindow { name, utilization, .. } in &subscription.windows {
+            let Some(used) = utilization else { continue };
+            let is_known = self.windows.contains(name)
+                || self.windows.len() < WINDOWS && self.windows.insert(name.clone());
+            let window = if is_known { name } else { OTHER };
             SUBSCRIPTION_UTILIZATION.gauge(recorder, &[tenant, window]).set(*used);
         }
     }
@@ -99,7 +94,7 @@ impl Gauges {
 
 #[expect(clippy::cast_precision_loss, reason = "Prometheus' numbers are floats; these are far below 2⁵³")]
 fn tell_processes(recorder: &PrometheusRecorder, tenant: &str, claude: &Claude) {
-    let Processes { warm, working, kept, queued, memory_used, memory_budget } = claude.processes();
+    let Processes { warm, working, kept, queued, .. } = claude.processes();
     for (state, count) in [
         ("starting", warm.starting),
         ("generic", warm.generic),
@@ -113,8 +108,12 @@ fn tell_processes(recorder: &PrometheusRecorder, tenant: &str, claude: &Claude) 
     let of_tenant = |metric: Metric, value: f64| metric.gauge(recorder, &[tenant]).set(value);
     of_tenant(QUEUE_LENGTH, queued as f64);
     of_tenant(FREE_PLACES, claude.free_places() as f64);
-    of_tenant(PROCESS_MEMORY, memory_used as f64);
-    of_tenant(PROCESS_MEMORY_BUDGET, memory_budget as f64);
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus' numbers are floats; these are far below 2⁵³")]
+fn tell_memory(recorder: &PrometheusRecorder, all: &Processes) {
+    PROCESS_MEMORY.gauge(recorder, &[]).set(all.memory_used as f64);
+    PROCESS_MEMORY_BUDGET.gauge(recorder, &[]).set(all.memory_budget as f64);
 }
 
 #[cfg(test)]
@@ -131,23 +130,27 @@ mod tests {
     #[test]
     fn a_subscription_is_in_one_state() {
         let text = told(|gauges, recorder| {
-            for status in ["allowed", "wombat", "rejected"] {
-                let subscription = Subscription { status: status.to_owned(), windows: Vec::new() };
+            for standing in [Standing::Ok, Standing::Rejected, Standing::Warning] {
+                let subscription = SubscriptionState { standing, ..SubscriptionState::default() };
                 gauges.tell_subscription(recorder, "ann", &subscription);
             }
         });
-        for (status, value) in [("allowed", 0), ("allowed_warning", 0), ("rejected", 1), ("other", 0)] {
+        for (status, value) in [("ok", 0), ("warning", 1), ("rejected", 0)] {
             let line = format!("couplet_subscription_status{{tenant=\"ann\",status=\"{status}\"}} {value}\n");
             assert!(text.contains(&line), "{line} in {text}");
         }
-        assert!(!text.contains("wombat"), "{text}");
     }
 
     #[test]
     fn only_so_many_windows_are_told_apart() {
         let text = told(|gauges, recorder| {
-            let windows = (0..100).map(|number| (format!("window-{number}"), 0.25)).collect();
-            let subscription = Subscription { windows, ..Subscription::default() };
+            let window = |number| LimitWindow {
+                name: format!("window-{number}"),
+                utilization: Some(0.25),
+                resets_at: None,
+            };
+            let windows = (0..100).map(window).collect();
+            let subscription = SubscriptionState { windows, ..SubscriptionState::default() };
             gauges.tell_subscription(recorder, "ann", &subscription);
         });
         let series = text.lines().filter(|line| line.ends_with(" 0.25")).count();

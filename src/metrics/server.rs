@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use metrics::{Counter, Histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
 
-use super::gauges::{Gauges, Subscription};
+use super::gauges::Gauges;
 use super::own_process;
 use super::requests::{Observed, Requests};
 use super::table::{ERRORS, FIRST_DELTA, Kind, RATE_LIMITED, SECONDS, TABLE, TOOL_CALLS};
@@ -97,13 +97,6 @@ impl Metrics {
     /// Counts a request that was refused because of a limit; `limit` says which.
     pub fn rate_limited(&self, limit: &'static str) {
         RATE_LIMITED.counter(&self.0.recorder, &[limit]).increment(1);
-    }
-
-    /// Takes down what is known of the limits of a tenant's subscription, a configured one's. To be called when they are
-    /// learned, or before the metrics are read.
-    pub fn subscription(&self, tenant: &TenantName, subscription: &Subscription) {
-        let mut gauges = self.0.gauges.lock().unwrap_or_else(PoisonError::into_inner);
-        gauges.tell_subscription(&self.0.recorder, tenant.as_str(), subscription);
     }
 
     /// All of it as Prometheus reads it (its text format 0.0.4). `cli_version` is that of the CLI, where there is one. Those

@@ -95,19 +95,17 @@ metrics! {
     FREE_PLACES: Gauge "couplet_free_places" {
         tenant: "as above"
     } "Turns that could start at once.";
-    PROCESS_MEMORY: Gauge "couplet_process_memory_bytes" {
-        tenant: "as above"
-    } "Memory that processes of the CLI take.";
-    PROCESS_MEMORY_BUDGET: Gauge "couplet_process_memory_budget_bytes" {
-        tenant: "as above"
-    } "Memory that processes of the CLI may take.";
+    PROCESS_MEMORY: Gauge "couplet_process_memory_bytes" {}
+        "Memory that processes of the CLI take, those of all tenants.";
+    PROCESS_MEMORY_BUDGET: Gauge "couplet_process_memory_budget_bytes" {}
+        "Memory that processes of the CLI may take, those of all tenants.";
     SUBSCRIPTION_UTILIZATION: Gauge "couplet_subscription_utilization_ratio" {
         tenant: "as above",
         window: "a window of the subscription's limits, such as `five_hour`, `seven_day`"
     } "How much of the subscription's limit is used up, 0 to 1.";
     SUBSCRIPTION_STATUS: Gauge "couplet_subscription_status" {
         tenant: "as above",
-        status: "`allowed`, `allowed_warning`, `rejected`, `other`"
+        status: "`ok`, `warning`, `rejected`"
     } "1 for the state the subscription is in, 0 for the others.";
     UNKNOWN_FRAMES: Counter "couplet_unknown_frames_total" {}
         "Frames of the CLI of a kind that is not known, and lines that were no frames.";

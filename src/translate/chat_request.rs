@@ -99,10 +99,9 @@ pub(super) fn n(n: Option<u32>) -> Result<usize, ApiError> {
 }
 
 fn parameters(request: &ChatRequest, adjusted: &mut Vec<&'static str>) -> Result<Parameters, ApiError> {
-    let (max_tokens_field, max_tokens) = match (request.max_completion_tokens, request.max_tokens) {
-        (Some(tokens), _) => ("max_completion_tokens", Some(tokens)),
-        (None, tokens) => ("max_tokens", tokens),
-    };
+    // The newer name counts; a zero makes no sense under either.
+    let older = max_tokens("max_tokens", request.max_tokens)?;
+    let max_tokens = max_tokens("max_completion_tokens", request.max_completion_tokens)?.or(older);
     let effort = request.reasoning_effort.as_ref().map(|effort| match effort {
         ReasoningEffort::None => Effort::Off,
         ReasoningEffort::Minimal | ReasoningEffort::Low => Effort::Low,
@@ -112,7 +111,7 @@ fn parameters(request: &ChatRequest, adjusted: &mut Vec<&'static str>) -> Result
         ReasoningEffort::Max => Effort::Max,
     });
     Ok(Parameters {
-        max_tokens: self::max_tokens(max_tokens_field, max_tokens)?,
+        max_tokens,
         stop: Vec::new(),
         temperature: temperature(request.temperature, adjusted)?,
         top_p: in_range("top_p", request.top_p, 1.0)?,

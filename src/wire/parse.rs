@@ -4,6 +4,7 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::strict::Strict;
 use super::value_count::expect_few_values;
 use crate::openai::error::ApiError;
 
@@ -63,7 +64,7 @@ pub fn typed<T: for<'de> Deserialize<'de>>(fields: Map<String, Value>) -> Result
         }
     };
     let mut track = serde_path_to_error::Track::new();
-    let tracked = serde_path_to_error::Deserializer::new(&value, &mut track);
+    let tracked = serde_path_to_error::Deserializer::new(Strict(&value), &mut track);
     let request = serde_ignored::deserialize(tracked, &mut note);
     request.map(|request| Parsed { request, ignored }).map_err(|error| wrong_field(&track.path(), &error))
 }

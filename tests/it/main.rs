@@ -36,6 +36,8 @@ mod metrics;
 #[cfg(test)]
 mod node;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod opencode;
 #[cfg(all(test, feature = "otel"))]
 mod otel;

@@ -70,12 +70,19 @@ impl Row {
 }
 
 /// The names of the fields of a type, as serde knows them.
-fn fields<'de, T: Deserialize<'de>>() -> BTreeSet<String> {
+pub fn fields<'de, T: Deserialize<'de>>() -> BTreeSet<String> {
     serde_aux::serde_introspection::serde_introspect::<T>().iter().map(|&name| name.to_owned()).collect()
 }
 
 fn endpoints() -> Vec<Endpoint> {
     vec![chat::endpoint(), completions::endpoint(), messages::endpoint()]
+}
+
+/// The fields of a request to that path that change nothing.
+pub fn ignored(path: &str) -> Vec<&'static str> {
+    let endpoint = endpoints().into_iter().find(|endpoint| endpoint.path == path).expect("an endpoint");
+    let rows = endpoint.rows.into_iter().filter(|row| row.how == How::Ignored);
+    rows.map(|row| row.field).filter(|field| !field.contains(['.', '['])).collect()
 }
 
 fn laid_over(least: &Value, patch: &Value) -> Value {

@@ -10,6 +10,7 @@ use rstest::rstest;
 use crate::support::app::Builder;
 use crate::support::python::{REQUIREMENTS, python, run_script};
 use crate::support::real_cli::real_cli;
+use crate::support::server::Server;
 
 #[rstest]
 #[case("openai")]
@@ -145,6 +146,35 @@ async fn the_openai_package_completes_texts_and_asks_for_several_answers() {
 async fn the_anthropic_package_speaks_its_own_api_to_the_real_cli() {
     let said = behind_couplet("messages.py", Duration::from_secs(150), |_| {}).await;
     assert!(said.as_ref().is_none_or(|said| said.matches(" ok\n").count() == 9), "{said:?}");
+}
+
+#[test]
+fn the_document_keeps_to_openapi() {
+    let Some(python) = python() else { return };
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/src/http/openapi/openapi.json");
+    let said = run_script(&python, "openapi.py", &[document], &[], Duration::from_secs(60));
+    assert_eq!(said, "valid ok\n");
+}
+
+/// The demo answers whatever it is asked. `COUPLET_EXPLORE` is a number of requests made up for each operation, beside those
+/// that schemathesis derives from the schemas one by one.
+#[tokio::test(flavor = "multi_thread")]
+async fn schemathesis_finds_nothing_that_is_not_as_the_document_says() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_str().expect("UTF-8").to_owned();
+    let server = Server::start(&[("PATH", &path), ("COUPLET_API_KEYS", "key")]).await;
+    let url = server.url.clone();
+    let examples = std::env::var("COUPLET_EXPLORE").unwrap_or_else(|_| "10".to_owned());
+    let said = tokio::task::spawn_blocking(move || {
+        let arguments = [&*url, "key", &path, &examples, "2026"];
+        run_script(&python, "openapi.py", &arguments, &[], Duration::from_secs(540))
+    });
+    let said = said.await.expect("it succeeds");
+    assert!(said.contains("No issues found"), "{said}");
+    assert!(said.contains("Tested: "), "{said}");
+    let log = server.stop().await;
+    assert!(!log.contains("panicked"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

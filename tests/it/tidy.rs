@@ -7,7 +7,8 @@ use rstest::rstest;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-fn sources(folder: &Path) -> Vec<PathBuf> {
+/// The source files in a folder, and in those below it.
+pub fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
