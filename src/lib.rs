@@ -17,6 +17,7 @@ pub mod openai;
 pub mod recorder;
 pub mod scope;
 pub mod stand_in;
+pub mod store;
 pub mod tenants;
 pub mod translate;
 pub mod turn;
