@@ -31,9 +31,13 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use access::Access;
 use claude::Claude;
 use config::Config;
 use http::Mode;
+use limits::accounts::Accounts;
+use limits::limiter::Limiter;
+use store::Store;
 use tenants::Tenants;
 use upstream::Upstream;
 
@@ -54,14 +58,25 @@ pub async fn run(
         Mode::Live => None,
         Mode::Demo => Some(prepare_demo(&mut config).await?),
     };
+    let store = Store::open(&config.claude.process.state_dir).map_err(io::Error::other)?;
+    let accounts = Accounts::new(store.clone())?;
+    let limiter = Limiter::new(config.limits, accounts.clone());
+    let access = Access::new(&config.access, store).map_err(io::Error::other)?;
     let tenants = Tenants::only(Claude::new(config.claude)?);
     let media = media::Intake::new(config.media)?;
-    let router = http::router(http::App { tenants: tenants.clone(), media, http: Arc::new(config.http) });
+    let router = http::router(http::App {
+        access: access.clone(),
+        limiter,
+        tenants: tenants.clone(),
+        media,
+        http: Arc::new(config.http),
+    });
     if config.list_models_at_start {
         tenants.default().list_models_soon();
     }
     tenants.default().keep_warm();
     let stop = CancellationToken::new();
+    let keeping_up = access.keep_up(stop.clone());
     let server = http::server::serve(listener, router, stop.clone());
     let end = async {
         shutdown.await;
@@ -69,7 +84,14 @@ pub async fn run(
         tenants.shut_down(config.shutdown_grace).await;
         stop.cancel();
     };
-    tokio::join!(server, end);
+    tokio::join!(server, keeping_up, end);
+    // What was used last; it may wait for the disk.
+    let written = tokio::task::spawn_blocking(move || accounts.write()).await;
+    if let Err(error) =
+        written.map_err(io::Error::other).and_then(|written| written.map_err(io::Error::other))
+    {
+        tracing::error!(%error, "what was used last is lost: it cannot be written");
+    }
     tracing::info!("stopped");
     Ok(())
 }

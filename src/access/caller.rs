@@ -67,6 +67,12 @@ impl CallerId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it is that of a key that `couplet keys` made.
+    #[must_use]
+    pub fn is_stored_key(&self) -> bool {
+        self.0.starts_with(super::api_key::ID_PREFIX)
+    }
 }
 
 impl TenantName {

@@ -1,4 +1,176 @@
-//! Who may come in, on whose behalf, and how much they may ask: keys and JSON Web Tokens.
+//! Who may come in, on whose behalf, and how much they may ask.
+//!
+//! - [`caller`]: on whose behalf a request is made; [`denied`]: why somebody is not let in.
+//! - [`api_key`], [`key_ring`]: keys, those of the settings and those that `couplet keys` makes; [`jwt`]: JSON Web Tokens.
+//!
+//! [`Access`] decides, for every form in which a key can come.
 
+pub mod api_key;
 pub mod caller;
-pub mod keys;
+pub mod denied;
+pub mod jwt;
+pub mod key_ring;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use secrecy::SecretString;
+use subtle::ConstantTimeEq;
+use tokio_util::sync::CancellationToken;
+
+use crate::store::{Store, StoreError};
+use api_key::KeyHash;
+use caller::Caller;
+use denied::Denied;
+use jwt::{JwtSettings, JwtVerifier};
+use key_ring::KeyRing;
+
+/// How often the store is looked at for keys that were made or revoked. A stream of a revoked key ends within a second.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Who may come in.
+#[derive(Debug, Clone, Default)]
+pub struct AccessSettings {
+    /// Keys that open the server, beside those of the store.
+    pub keys: Vec<SecretString>,
+    /// Which JSON Web Tokens open it.
+    pub jwt: Option<JwtVerifier>,
+    /// The key that opens what only the operator may do.
+    pub admin_key: Option<SecretString>,
+}
+
+/// Decides who comes in. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Access {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    ring: RwLock<KeyRing>,
+    /// Whether everybody may come in. Once that is over it stays over, whatever becomes of the keys.
+    is_open: AtomicBool,
+    jwt: Option<JwtVerifier>,
+    admin_key: Option<KeyHash>,
+    store: Store,
+}
+
+impl Access {
+    /// Lets in whom the settings and the store say.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn new(settings: &AccessSettings, store: Store) -> Result<Self, StoreError> {
+        let mut ring = KeyRing::of_settings(&settings.keys);
+        ring.renew(store.keys()?, Timestamp::now());
+        let inner = Inner {
+            is_open: AtomicBool::new(settings.jwt.is_none() && ring.is_empty()),
+            ring: RwLock::new(ring),
+            jwt: settings.jwt.clone(),
+            admin_key: settings.admin_key.as_ref().map(api_key::hash_of),
+            store,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Whether everybody may come in: there is no key, no revoked one either, and no tokens are believed.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.inner.is_open.load(Ordering::Acquire)
+    }
+
+    /// Whether there is an admin key.
+    #[must_use]
+    pub fn has_admin_key(&self) -> bool {
+        self.inner.admin_key.is_some()
+    }
+
+    /// On whose behalf somebody asks who offers this key, in whichever form it came.
+    ///
+    /// # Errors
+    /// Why he is not let in.
+    pub fn caller(&self, offered: Option<&[u8]>) -> Result<Caller, Denied> {
+        if self.is_open() {
+            return Ok(Caller::anyone());
+        }
+        let offered = offered.ok_or(Denied::NoKey)?;
+        match (self.ring(|ring| ring.holder(offered, Timestamp::now()).cloned()), &self.inner.jwt) {
+            (Err(Denied::UnknownKey), Some(jwt)) if jwt::looks_like_one(offered) => jwt.bearer(offered),
+            (verdict, _) => verdict,
+        }
+    }
+
+    /// Whether who offers this key may do what only the operator may.
+    ///
+    /// # Errors
+    /// Why he may not.
+    pub fn admin(&self, offered: Option<&[u8]>) -> Result<(), Denied> {
+        let known = self.inner.admin_key.as_ref().ok_or(Denied::NoAdminKey)?;
+        let offered = api_key::hash(offered.ok_or(Denied::NotTheAdminKey)?);
+        if bool::from(known.ct_eq(&offered)) { Ok(()) } else { Err(Denied::NotTheAdminKey) }
+    }
+
+    /// Whether who offers this key may see how the server is doing: the operator; where there is no admin key, everybody who
+    /// may come in.
+    ///
+    /// # Errors
+    /// Why he may not.
+    pub fn observer(&self, offered: Option<&[u8]>) -> Result<(), Denied> {
+        if self.has_admin_key() { self.admin(offered) } else { self.caller(offered).map(drop) }
+    }
+
+    /// Notices what `couplet keys` does, and what is over, until `stop`. To be run as long as the server serves.
+    pub async fn keep_up(self, stop: CancellationToken) {
+        let mut seen = None;
+        let mut failed = false;
+        while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
+            let access = self.clone();
+            let looked = tokio::task::spawn_blocking(move || access.look(seen)).await;
+            match looked.map_err(|error| StoreError::Content(error.to_string())).flatten() {
+                Ok(counter) => {
+                    seen = Some(counter);
+                    failed = false;
+                }
+                // Those who are in stay in, and nobody else comes in.
+                Err(error) if !failed => {
+                    tracing::error!(%error, "keys that were made or revoked meanwhile are not noticed");
+                    failed = true;
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Takes in what is new since the store's counter was `seen`; its counter now.
+    fn look(&self, seen: Option<i64>) -> Result<i64, StoreError> {
+        let counter = self.inner.store.change_counter()?;
+        let now = Timestamp::now();
+        if seen == Some(counter) {
+            self.ring(|ring| ring.end_what_is_over(now));
+        } else {
+            let stored = self.inner.store.keys()?;
+            let mut ring = self.inner.ring.write().unwrap_or_else(PoisonError::into_inner);
+            ring.renew(stored, now);
+            if !ring.is_empty() && self.inner.is_open.swap(false, Ordering::AcqRel) {
+                tracing::info!("there are keys now: from here on only they open the server");
+            }
+        }
+        Ok(counter)
+    }
+
+    fn ring<T>(&self, look: impl FnOnce(&KeyRing) -> T) -> T {
+        look(&self.inner.ring.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl AccessSettings {
+    /// Believes such tokens too.
+    ///
+    /// # Errors
+    /// As [`JwtVerifier::new`].
+    pub fn with_jwt(self, settings: &JwtSettings) -> Result<Self, String> {
+        Ok(Self { jwt: Some(JwtVerifier::new(settings)?), ..self })
+    }
+}

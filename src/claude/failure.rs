@@ -17,6 +17,9 @@ pub enum TurnFailure {
     /// The server is about to stop.
     #[error("the server is shutting down")]
     ShuttingDown,
+    /// Whoever asked may not ask any more.
+    #[error("the key was revoked, or has expired")]
+    CallerEnded,
     /// No event of the answer came in time.
     #[error("the model did not begin to answer within {seconds} s")]
     FirstFrameTimeout {
@@ -121,6 +124,7 @@ impl TurnFailure {
             Self::Start(_) => "start",
             Self::Busy => "busy",
             Self::ShuttingDown => "shutting_down",
+            Self::CallerEnded => "caller_ended",
             Self::FirstFrameTimeout { .. } => "first_frame_timeout",
             Self::IdleTimeout { .. } => "idle_timeout",
             Self::TotalTimeout { .. } => "total_timeout",

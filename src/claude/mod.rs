@@ -203,6 +203,12 @@ impl Claude {
     /// Asks the model on behalf of `scope`.
     #[must_use]
     pub fn answer(&self, scope: Scope, turn: Turn) -> Answer {
+        self.answer_until(CancellationToken::new(), scope, turn)
+    }
+
+    /// The same, until whoever asks may not ask any more.
+    #[must_use]
+    pub fn answer_until(&self, ended: CancellationToken, scope: Scope, turn: Turn) -> Answer {
         let (mut sink, answer) = sink::answer();
         let inner = Arc::clone(&self.inner);
         if self.is_draining() {
@@ -216,6 +222,7 @@ impl Claude {
                 () = Arc::clone(&inner).run(scope, &turn, &mut sink) => {}
                 // Dropping the run kills its process.
                 () = stop.cancelled() => sink.fail(TurnFailure::ShuttingDown),
+                () = ended.cancelled() => sink.fail(TurnFailure::CallerEnded),
             }
         });
         answer

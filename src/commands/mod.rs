@@ -3,6 +3,7 @@
 mod config;
 mod doctor;
 mod healthcheck;
+mod keys;
 mod login;
 mod record;
 mod serve;
@@ -39,6 +40,8 @@ enum Command {
     Doctor(doctor::DoctorArguments),
     /// Ask a running server whether it is ready: exit status 0 or 1. For containers and process managers.
     Healthcheck(healthcheck::HealthcheckArguments),
+    /// Make, list and revoke the keys that open the server.
+    Keys(keys::KeysArguments),
     /// Get a token with `claude setup-token` and keep it for the server, in a file only you can read. A token can be given
     /// on stdin as well.
     Login,
@@ -59,6 +62,7 @@ impl Arguments {
             Some(Command::Config(arguments)) => config::run(&arguments),
             Some(Command::Doctor(arguments)) => doctor::run(arguments),
             Some(Command::Healthcheck(arguments)) => healthcheck::run(&arguments),
+            Some(Command::Keys(arguments)) => keys::run(arguments),
             Some(Command::Login) => login::run(),
             Some(Command::Record(arguments)) => record::run(arguments),
             Some(Command::Upstream(arguments)) => upstream::run(&arguments),

@@ -24,12 +24,14 @@ pub mod toml_file;
 pub mod unknown;
 pub mod values;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::access::keys::ApiKeys;
+use crate::access::AccessSettings;
+use crate::access::jwt::JwtSettings;
 use crate::claude::ClaudeSettings;
 use crate::claude::command_line::CliProgram;
 use crate::claude::command_line::PASSED_THROUGH;
@@ -41,8 +43,11 @@ use crate::claude::process::own_program;
 use crate::claude::supply::ProcessSettings;
 use crate::claude::warm::WarmLimits;
 use crate::http::{HttpSettings, Mode};
+use crate::limits::Limits;
+use crate::limits::limiter::LimitSettings;
 use crate::media::MediaSettings;
 use crate::stand_in;
+use crate::store::Store;
 use effective::Loaded;
 use layers::Layers;
 use values::DemoChoice;
@@ -58,7 +63,11 @@ pub struct Config {
     pub address: SocketAddr,
     /// How the model is reached.
     pub claude: ClaudeSettings,
-    /// Who may come in, and how requests are served.
+    /// Who may come in.
+    pub access: AccessSettings,
+    /// How much may be asked.
+    pub limits: LimitSettings,
+    /// How requests are served.
     pub http: HttpSettings,
     /// What is done with images and files.
     pub media: MediaSettings,
@@ -98,12 +107,14 @@ impl Config {
     /// # Errors
     /// When something is missing, or settings do not go together.
     pub fn new(settings: Settings, around: &Surroundings) -> Result<Self, ConfigError> {
-        let keys = ApiKeys::from_secrets(settings.api_keys.0);
-        if keys.is_empty() && !settings.host.is_loopback() {
+        let state_dir = state_dir(settings.state_dir.clone(), around)?;
+        let access = access(&settings)?;
+        let is_keyless = access.keys.is_empty() && access.jwt.is_none() && !has_keys(&state_dir)?;
+        if is_keyless && !settings.host.is_loopback() {
             return Err(ConfigError(format!(
-                "Refusing to listen on {} without keys: anyone who can reach it could use your Claude account. Set \
-                 COUPLET_API_KEYS to one or more keys (for example the output of `openssl rand -hex 24`), or listen on \
-                 127.0.0.1.",
+                "Refusing to listen on {} without keys: anyone who can reach it could use your Claude account. Make \
+                 one with `couplet keys new`, set COUPLET_API_KEYS to one or more of your own (for example the output of \
+                 `openssl rand -hex 24`), or listen on 127.0.0.1.",
                 settings.host
             )));
         }
@@ -112,7 +123,6 @@ impl Config {
         let token = settings.claude_code_oauth_token.map(|token| Credential::OauthToken(token.0));
         let key = || settings.anthropic_api_key.map(|key| Credential::ApiKey(key.0));
         let login = || settings.claude_config_dir.map(Credential::ConfigDir);
-        let state_dir = state_dir(settings.state_dir, around)?;
         let kept = kept_token::read(&state_dir).map_err(ConfigError)?.map(Credential::OauthToken);
         let configured =
             token.or_else(key).or_else(login).or(kept).filter(|_| settings.demo != DemoChoice::Always);
@@ -163,8 +173,23 @@ impl Config {
                 },
                 memory_budget: settings.memory_budget.map_or_else(memory::default_budget, |budget| budget.0),
             },
+            access,
+            limits: LimitSettings {
+                caller: Limits {
+                    requests_per_minute: settings.rate_limit_rpm,
+                    tokens_per_minute: settings.rate_limit_tpm,
+                    concurrent_turns: settings.rate_limit_concurrency,
+                    tokens_per_day: settings.quota_daily,
+                    tokens_per_month: settings.quota_monthly,
+                },
+                tenants: BTreeMap::new(),
+                all: Limits {
+                    requests_per_minute: settings.total_rpm,
+                    tokens_per_minute: settings.total_tpm,
+                    ..Limits::default()
+                },
+            },
             http: HttpSettings {
-                keys,
                 allowed_hosts: settings.allowed_hosts.into_iter().map(|host| host.0).collect(),
                 allowed_origins: settings.allowed_origins.into_iter().map(|origin| origin.0).collect(),
                 aliases: settings.model_aliases,
@@ -175,6 +200,42 @@ impl Config {
             list_models_at_start: true,
         })
     }
+}
+
+/// Who may come in.
+fn access(settings: &Settings) -> Result<AccessSettings, ConfigError> {
+    let access = AccessSettings {
+        keys: settings.api_keys.0.clone(),
+        jwt: None,
+        admin_key: settings.admin_key.clone().map(|key| key.0),
+    };
+    let Settings { jwt_algorithm, jwt_key, jwt_issuer, jwt_audience, .. } = settings;
+    match (jwt_algorithm, jwt_key, jwt_issuer, jwt_audience) {
+        (None, None, None, None) => Ok(access),
+        (Some(algorithm), Some(key), Some(issuer), Some(audience)) => {
+            let jwt = JwtSettings {
+                algorithm: *algorithm,
+                key: key.0.clone(),
+                issuer: issuer.0.clone(),
+                audience: audience.0.clone(),
+            };
+            access
+                .with_jwt(&jwt)
+                .map_err(|reason| ConfigError(format!("COUPLET_JWT_KEY cannot be used: {reason}.")))
+        }
+        _ => Err(ConfigError(
+            "JSON Web Tokens take all of COUPLET_JWT_ALGORITHM, COUPLET_JWT_KEY (or COUPLET_JWT_KEY_FILE), \
+             COUPLET_JWT_ISSUER and COUPLET_JWT_AUDIENCE, or none of them."
+                .to_owned(),
+        )),
+    }
+}
+
+/// Whether `couplet keys` ever made a key for this server.
+fn has_keys(state_dir: &Path) -> Result<bool, ConfigError> {
+    let store = Store::look(state_dir).map_err(|error| ConfigError(error.to_string()))?;
+    let keys = store.map(|store| store.keys()).transpose().map_err(|error| ConfigError(error.to_string()))?;
+    Ok(keys.is_some_and(|keys| !keys.is_empty()))
 }
 
 /// What the CLI is signed in with in demo mode. It makes a folder of its own for what the CLI keeps, so that the owner's

@@ -3,13 +3,17 @@
 //! docs/configuration.md follow. (`cargo run -- config --example …` renews the files; a test tells when that is due.)
 
 use std::net::IpAddr;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use super::effective::{Effective, read_one};
 use super::layers::Layers;
 use super::table::{BLANK, Setting, settings};
-use super::values::{BaseUrl, Bytes, DemoChoice, HostName, OneWord, Origin, Seconds, Value, Whole, Words};
+use super::values::{
+    BaseUrl, Bytes, DemoChoice, HostName, OneWord, Origin, Seconds, SecretText, Text, Value, Whole, Words,
+};
+use crate::access::jwt::JwtAlgorithm;
 use crate::logging::{LogFilter, LogFormat};
 use crate::media::ImageUrls;
 use crate::translate::models::Aliases;
@@ -46,8 +50,19 @@ settings! {
         port: u16, "PORT", default = "8000";
     }
     "Who may come in" {
-        /// The keys that open the server. Without any, every key will do, on loopback only.
+        /// Keys that open the server, beside those that `couplet keys new` makes. Without any, every key will do, on loopback
+        /// only.
         api_keys: Words, "COUPLET_API_KEYS", unset = "every key will do, on loopback only";
+        /// The key that opens what only the operator may do, under `/admin`, and `/metrics`.
+        admin_key: Option<OneWord>, "COUPLET_ADMIN_KEY", unset = "nobody may do that";
+        /// How JSON Web Tokens are signed that open the server too. What a token says of it counts for nothing.
+        jwt_algorithm: Option<JwtAlgorithm>, "COUPLET_JWT_ALGORITHM", unset = "tokens open nothing", example = "EdDSA";
+        /// What their signatures are checked with: the secret of HS256 (32 characters at least), or the issuer's public key.
+        jwt_key: Option<SecretText>, "COUPLET_JWT_KEY", unset = "tokens open nothing";
+        /// Who must have issued them (`iss`).
+        jwt_issuer: Option<Text>, "COUPLET_JWT_ISSUER", unset = "tokens open nothing", example = "https://login.example.org";
+        /// For whom they must be (`aud`).
+        jwt_audience: Option<Text>, "COUPLET_JWT_AUDIENCE", unset = "tokens open nothing", example = "couplet";
         /// Host names the server may be called by, beside loopback's own.
         allowed_hosts: Vec<HostName>, "COUPLET_ALLOWED_HOSTS",
             unset = "loopback's own names; with keys, every name", example = "chat.example.org";
@@ -95,6 +110,23 @@ settings! {
         /// Those that wait end when it runs short; requests never do.
         memory_budget: Option<Bytes>, "COUPLET_MEMORY_BUDGET",
             unset = "half of what the machine or its container has", example = "4GiB";
+    }
+    "How much may be asked" {
+        /// Requests a minute of each key that has no limit of its own. Each request counts, whatever it is for.
+        rate_limit_rpm: Option<NonZeroU32>, "COUPLET_RATE_LIMIT_RPM", unset = "no limit", example = "60";
+        /// Tokens a minute of each key that has no limit of its own: those of prompts, cached or not, and of answers.
+        rate_limit_tpm: Option<NonZeroU32>, "COUPLET_RATE_LIMIT_TPM", unset = "no limit", example = "200000";
+        /// Answers at the same time of each key that has no limit of its own; a request with `n` answers takes `n`.
+        rate_limit_concurrency: Option<NonZeroU32>, "COUPLET_RATE_LIMIT_CONCURRENCY",
+            unset = "no limit but `COUPLET_MAX_CONCURRENCY`", example = "4";
+        /// Tokens a day (UTC) of each key that has no quota of its own.
+        quota_daily: Option<NonZeroU64>, "COUPLET_QUOTA_DAILY", unset = "no quota", example = "2000000";
+        /// Tokens a month (UTC) of each key that has no quota of its own.
+        quota_monthly: Option<NonZeroU64>, "COUPLET_QUOTA_MONTHLY", unset = "no quota", example = "40000000";
+        /// Requests a minute of all keys together.
+        total_rpm: Option<NonZeroU32>, "COUPLET_TOTAL_RPM", unset = "no limit", example = "600";
+        /// Tokens a minute of all keys together.
+        total_tpm: Option<NonZeroU32>, "COUPLET_TOTAL_TPM", unset = "no limit", example = "2000000";
     }
     "Images" {
         /// What to do with images by https: fetch them here, from public addresses only and past all proxies; pass the URL

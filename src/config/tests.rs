@@ -245,6 +245,7 @@ fn values(setting: &Setting) -> [&'static str; 2] {
         "log" => ["warn", "error"],
         "log_format" => ["json", "auto"],
         "demo" => ["always", "never"],
+        "jwt_algorithm" => ["HS256", "EdDSA"],
         "image_urls" => ["pass", "refuse"],
         "memory_budget" => ["2GiB", "77"],
         key if key.ends_with("timeout")

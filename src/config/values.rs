@@ -1,6 +1,7 @@
 //! What the text of a setting can mean: a type for each kind of value.
 
 use std::net::IpAddr;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use bytesize::ByteSize;
 use secrecy::SecretString;
 use serde_json::json;
 
+use crate::access::jwt::JwtAlgorithm;
 use crate::media::ImageUrls;
 
 /// How a kind of value is written in couplet.toml.
@@ -142,6 +144,29 @@ impl Value for u16 {
         json!(self)
     }
 }
+
+/// A whole number of at least 1.
+macro_rules! counts {
+    ($($type:ty),+) => {$(
+        impl Value for $type {
+            const SHAPE: Shape = Shape::Number;
+
+            fn allowed() -> String {
+                format!("a whole number from 1 to {}", Self::MAX)
+            }
+
+            fn read(text: &str) -> Result<Self, Refusal> {
+                text.trim().parse().map_err(|_| Refusal::default())
+            }
+
+            fn shown(&self) -> serde_json::Value {
+                json!(self.get())
+            }
+        }
+    )+};
+}
+
+counts!(NonZeroU32, NonZeroU64);
 
 /// A time in seconds, whole or with a fraction, more than none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -325,6 +350,48 @@ impl Value for OneWord {
     }
 }
 
+/// A secret of one or more lines.
+#[derive(Debug, Clone)]
+pub struct SecretText(pub SecretString);
+
+impl Value for SecretText {
+    const SECRET: bool = true;
+
+    fn allowed() -> String {
+        "a text that is not blank; a public key in PEM with its first and last line".to_owned()
+    }
+
+    fn read(text: &str) -> Result<Self, Refusal> {
+        if text.trim().is_empty() { Err(Refusal::default()) } else { Ok(Self(text.into())) }
+    }
+
+    fn shown(&self) -> serde_json::Value {
+        json!("set")
+    }
+}
+
+/// A line of text.
+#[derive(Debug, Clone)]
+pub struct Text(pub String);
+
+impl Value for Text {
+    fn allowed() -> String {
+        "a line of text".to_owned()
+    }
+
+    fn read(text: &str) -> Result<Self, Refusal> {
+        let text = text.trim();
+        if text.is_empty() || text.contains(char::is_control) {
+            return Err(Refusal::default());
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    fn shown(&self) -> serde_json::Value {
+        json!(self.0)
+    }
+}
+
 /// Secrets, separated by commas or lines.
 #[derive(Debug, Clone, Default)]
 pub struct Words(pub Vec<SecretString>);
@@ -385,6 +452,8 @@ pub enum DemoChoice {
 }
 
 choices!(DemoChoice { Auto = "auto", Always = "always", Never = "never" });
+
+choices!(JwtAlgorithm { Hs256 = "HS256", Rs256 = "RS256", EdDsa = "EdDSA" });
 
 choices!(ImageUrls { Fetch = "fetch", Pass = "pass", Refuse = "refuse" });
 

@@ -13,10 +13,12 @@ use super::answers::Answers;
 use super::guard::Asker;
 use super::request_log::RequestLog;
 use super::{App, models, reply, sse};
+use crate::claude::Answer;
 use crate::claude::answer::AnswerEvent;
-use crate::claude::{Answer, Claude};
+use crate::claude::failure::TurnFailure;
+use crate::limits::estimate::Estimate;
 use crate::openai::error::ApiError;
-use crate::translate::media_failure;
+use crate::translate::{limit_refusal, media_failure};
 use crate::turn::{MediaSource, Parameter, Turn};
 
 /// Names the parameters of a request that were accepted but not honoured as they were.
@@ -67,7 +69,8 @@ pub trait WholeForm {
 /// Asks the model, for all answers at once.
 ///
 /// # Errors
-/// When the model is not known, images and files cannot be had, or there are more answers than this server gives at once.
+/// When the model is not known, images and files cannot be had, there are more answers than this server gives at once, or the
+/// caller's limits do not allow them.
 pub async fn ask(app: &App, asker: &Asker, log: RequestLog, question: Question) -> Result<Asked, ApiError> {
     let Question { turns, n, stream, mut ignored, name_of, sent_as } = question;
     let first = turns.first().map(|turn| turn.model.clone());
@@ -76,15 +79,24 @@ pub async fn ask(app: &App, asker: &Asker, log: RequestLog, question: Question) 
     expect_room(turns.len(), n, claude.places())?;
     let mut prepared = Vec::with_capacity(turns.len());
     for turn in turns {
-        prepared.push(ready(app, claude, &log, turn, sent_as, &mut ignored).await?);
+        prepared.push(ready(app, asker, &log, turn, sent_as, &mut ignored).await?);
     }
+    let estimate = prepared.iter().map(Estimate::of).fold(Estimate::default(), Estimate::or_more);
+    let count = prepared.len() * n;
+    let permitted = app.limiter.take_turns(caller, count, Some(estimate)).await;
+    let mut permits = permitted.map_err(|refusal| limit_refusal::api_error(&refusal).in_words_of(sent_as))?;
     let asked = prepared.into_iter().flat_map(|turn| std::iter::repeat_n(turn, n));
-    let answers: Vec<Answer> = asked.map(|turn| claude.answer(caller.scope(), turn)).collect();
+    let answers: Vec<Answer> =
+        asked.map(|turn| claude.answer_until(caller.ended.clone(), caller.scope(), turn)).collect();
+    for (permit, answer) in permits.iter_mut().zip(&answers) {
+        permit.asked(answer.origin());
+    }
     // Where there are several, the first stands for all.
     if let Some(answer) = answers.first() {
         log.answered_by(answer.origin());
     }
-    Ok(Asked { answers: Answers::new(answers), ignored, name_of, sent_as, log })
+    let answers = Answers::new(answers).settled_with(permits);
+    Ok(Asked { answers, ignored, name_of, sent_as, log })
 }
 
 /// Refuses more answers than could be given side by side.
@@ -112,11 +124,16 @@ pub async fn count<B: Serialize>(
 ) -> Result<Response, ApiError> {
     let Question { turns, mut ignored, sent_as, .. } = question;
     let Asker { caller, claude } = asker;
+    // It takes a process for a while, but no tokens.
+    let permitted = app.limiter.take_turns(caller, 1, None).await;
+    let _place = permitted.map_err(|refusal| limit_refusal::api_error(&refusal))?;
     let mut tokens: u64 = 0;
     for turn in turns {
         log.asked(&turn.model, false);
-        let turn = ready(app, claude, log, turn, sent_as, &mut ignored).await?;
-        let counted = claude.count_tokens(caller.scope(), turn).await;
+        let turn = ready(app, asker, log, turn, sent_as, &mut ignored).await?;
+        let counting = claude.count_tokens(caller.scope(), turn);
+        let counted =
+            caller.ended.run_until_cancelled(counting).await.unwrap_or(Err(TurnFailure::CallerEnded));
         let failed = |failure| reply::failed_turn(&failure, log, sent_as);
         tokens = tokens.saturating_add(counted.map_err(failed)?);
     }
@@ -126,14 +143,14 @@ pub async fn count<B: Serialize>(
 /// A turn as the model can be asked it. What of it is not honoured is added to `ignored`.
 async fn ready(
     app: &App,
-    claude: &Claude,
+    asker: &Asker,
     log: &RequestLog,
     mut turn: Turn<MediaSource>,
     sent_as: SentAs,
     ignored: &mut Vec<String>,
 ) -> Result<Turn, ApiError> {
-    models::resolve(app, claude, &mut turn).await?;
-    for field in claude.cuts(&turn).await {
+    models::resolve(app, asker, &mut turn).await?;
+    for field in asker.claude.cuts(&turn).await {
         name(&sent_as(field).unwrap_or_else(|| field.to_owned()), ignored);
     }
     log.resolved(&turn.model, ignored);

@@ -1,13 +1,14 @@
 //! Who may come in: the checks before every route that did not opt out.
 
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::App;
 use crate::access::caller::Caller;
+use crate::access::denied::Denied;
 use crate::claude::Claude;
 use crate::openai::error::ApiError;
 
@@ -31,7 +32,7 @@ pub async fn check_host_and_origin(State(app): State<App>, request: Request, nex
         .get(HOST)
         .map(|host| host.to_str().unwrap_or(""))
         .or_else(|| request.uri().authority().map(axum::http::uri::Authority::as_str));
-    if !host_is_allowed(host, &app.http.allowed_hosts, app.http.keys.is_empty()) {
+    if !host_is_allowed(host, &app.http.allowed_hosts, app.access.is_open()) {
         let message =
             "This host name is not known to the server. Its operator can add it to COUPLET_ALLOWED_HOSTS.";
         return forbidden("host_not_allowed", message);
@@ -44,28 +45,46 @@ pub async fn check_host_and_origin(State(app): State<App>, request: Request, nex
     next.run(request).await
 }
 
-/// Refuses calls without one of the configured keys, in whichever form the key comes, and tells the others' handlers on
-/// whose behalf they work: an [`Asker`] among the request's extensions.
+/// Refuses calls without one of the server's keys or tokens, in whichever form it comes, and tells the others' handlers on whose
+/// behalf they work: an [`Asker`] among the request's extensions.
 pub async fn check_key(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let keys = &app.http.keys;
-    let offered = offered_key(request.headers());
-    let caller =
-        if keys.is_empty() { Some(Caller::anyone()) } else { offered.and_then(|key| keys.accept(key)) };
-    if let Some(caller) = caller {
-        let Some(claude) = app.tenants.of(&caller.tenant).cloned() else {
-            let message = "The tenant of this API key is not one of those of the server. Its operator can add it to COUPLET_TENANTS.";
-            return forbidden("tenant_not_found", message);
-        };
-        request.extensions_mut().insert(Asker { caller, claude });
-        return next.run(request).await;
-    }
-    let message = match offered {
-        Some(_) => "The API key is not one of those in COUPLET_API_KEYS.",
-        None => "An API key is needed: `Authorization: Bearer <key>` or `x-api-key: <key>`.",
+    let caller = match app.access.caller(offered_key(request.headers())) {
+        Ok(caller) => caller,
+        Err(denied) => return unauthorized(denied),
     };
-    ApiError::new(StatusCode::UNAUTHORIZED, "authentication_error", message)
-        .with_code("invalid_api_key")
-        .into_response()
+    let Some(claude) = app.tenants.of(&caller.tenant).cloned() else {
+        let message = "The tenant of this API key is not one of the server's. Its operator can add it to COUPLET_TENANTS.";
+        return forbidden("tenant_not_found", message);
+    };
+    request.extensions_mut().insert(Asker { caller, claude });
+    next.run(request).await
+}
+
+/// Refuses calls without the admin key.
+pub async fn check_admin_key(State(app): State<App>, request: Request, next: Next) -> Response {
+    match app.access.admin(offered_key(request.headers())) {
+        Ok(()) => next.run(request).await,
+        Err(denied) => unauthorized(denied),
+    }
+}
+
+/// Refuses calls of those who may not see how the server is doing.
+pub async fn check_observer(State(app): State<App>, request: Request, next: Next) -> Response {
+    match app.access.observer(offered_key(request.headers())) {
+        Ok(()) => next.run(request).await,
+        Err(denied) => unauthorized(denied),
+    }
+}
+
+fn unauthorized(denied: Denied) -> Response {
+    if denied == Denied::NoAdminKey {
+        return forbidden("admin_disabled", &denied.to_string());
+    }
+    let error = ApiError::new(StatusCode::UNAUTHORIZED, "authentication_error", denied.to_string());
+    let mut response = error.with_code("invalid_api_key").into_response();
+    // RFC 9110, 11.6.1: a 401 says in which form it wants to be asked.
+    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"couplet\""));
+    response
 }
 
 /// The key of a request, whichever header it comes in. Where both are there, the bearer counts.
@@ -109,7 +128,7 @@ fn origin_is_allowed(origin: Option<&str>, host: Option<&str>, allowed: &[String
     own || allowed.iter().any(|known| known.trim_end_matches('/').eq_ignore_ascii_case(origin))
 }
 
-fn forbidden(code: &'static str, message: &'static str) -> Response {
+fn forbidden(code: &'static str, message: &str) -> Response {
     ApiError::new(StatusCode::FORBIDDEN, "permission_error", message).with_code(code).into_response()
 }
 

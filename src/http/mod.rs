@@ -3,6 +3,7 @@
 //! - [`chat_completions`], [`completions`], [`messages`], [`models`], [`health`]: each module owns its routes.
 //! - [`guard`]: the checks before them. A route without a check must opt out by name in [`router`].
 //! - [`body`], [`ask`], [`answers`], [`sse`], [`reply`]: bodies in, the model asked, streams and errors out.
+//! - [`rate_limit`]: requests counted, and how things stand with the caller's limits; [`usage`]: what was used, for the operator.
 //! - [`anthropic_form`]: errors in the other form, on the paths of Anthropic's API.
 //! - [`unsupported`]: what is told of paths that are not served.
 //! - [`request_log`]: the id of each request, and its line in the log.
@@ -18,11 +19,13 @@ pub mod guard;
 pub mod health;
 pub mod messages;
 pub mod models;
+pub mod rate_limit;
 pub mod reply;
 pub mod request_log;
 pub mod server;
 pub mod sse;
 pub mod unsupported;
+pub mod usage;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,7 +40,8 @@ use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use crate::access::keys::ApiKeys;
+use crate::access::Access;
+use crate::limits::limiter::Limiter;
 use crate::media::Intake;
 use crate::tenants::Tenants;
 use crate::translate::models::Aliases;
@@ -51,8 +55,6 @@ const PROCESSING_MS: HeaderName = HeaderName::from_static("openai-processing-ms"
 /// Who may come in, and how requests are served.
 #[derive(Debug, Clone, Default)]
 pub struct HttpSettings {
-    /// The accepted keys; none means any, on loopback only.
-    pub keys: ApiKeys,
     /// Host names beside loopback's.
     pub allowed_hosts: Vec<String>,
     /// Origins of web pages.
@@ -96,6 +98,10 @@ impl Mode {
 /// What every handler can reach. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct App {
+    /// Who may come in.
+    pub access: Access,
+    /// Holds callers to their limits.
+    pub limiter: Limiter,
     /// The model, as each tenant asks it.
     pub tenants: Tenants,
     /// What makes images and files ready for it.
@@ -118,7 +124,11 @@ pub fn router(app: App) -> Router {
         .fallback(unsupported::unknown_path)
         .method_not_allowed_fallback(reply::wrong_method)
         .layer(body::unpacking())
+        .layer(from_fn_with_state(app.clone(), rate_limit::hold_to_limits))
         .layer(from_fn_with_state(app.clone(), guard::check_key));
+    let admin = usage::router()
+        .method_not_allowed_fallback(reply::wrong_method)
+        .route_layer(from_fn_with_state(app.clone(), guard::check_admin_key));
     let open = health::router().method_not_allowed_fallback(reply::wrong_method);
 
     // Outermost first: what is above sees a request earlier and its response later.
@@ -129,19 +139,21 @@ pub fn router(app: App) -> Router {
         .layer(CatchPanicLayer::custom(reply::after_panic))
         .layer(cors(&app.http.allowed_origins))
         .layer(from_fn_with_state(app.clone(), guard::check_host_and_origin));
-    guarded.merge(open).layer(layers).with_state(app)
+    guarded.merge(admin).merge(open).layer(layers).with_state(app)
 }
 
 /// Lets the pages of configured origins in. No origin is allowed by default, and never all.
 fn cors(origins: &[String]) -> CorsLayer {
     let origins =
         origins.iter().filter_map(|origin| HeaderValue::from_str(origin.trim_end_matches('/')).ok());
+    let exposed = [REQUEST_ID, anthropic_form::REQUEST_ID, PROCESSING_MS, ask::IGNORED].into_iter();
+    let exposed = exposed.chain(rate_limit::HEADERS).chain(reply::RETRY_HEADERS);
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([Method::GET, Method::POST])
         // SDKs in browsers send headers of their own (`x-stainless-…`).
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([REQUEST_ID, anthropic_form::REQUEST_ID, PROCESSING_MS, ask::IGNORED])
+        .expose_headers(exposed.collect::<Vec<_>>())
         .max_age(Duration::from_secs(600))
 }
 

@@ -11,7 +11,6 @@ use axum::{Extension, Json, Router};
 use super::guard::Asker;
 use super::{App, anthropic_form};
 use crate::anthropic;
-use crate::claude::Claude;
 use crate::openai::error::ApiError;
 use crate::openai::model::{Model, ModelList};
 use crate::translate::{failure, models};
@@ -52,19 +51,37 @@ async fn one(
 async fn listed(app: &App, asker: &Asker) -> Result<Vec<Model>, ApiError> {
     let claude = &asker.claude;
     let known = claude.models().await.map_err(|error| failure::api_error(&error, SystemTime::now()))?;
-    Ok(models::listed(&known, &app.http.aliases, |id| claude.catalog().sizes(id)))
+    let aliases = &app.http.aliases;
+    let mut listed = models::listed(&known, aliases, |id| claude.catalog().sizes(id));
+    if let Some(allowed) = &asker.caller.models {
+        let target =
+            |name: &String| aliases.get(name).map_or_else(|| name.clone(), |alias| alias.model.clone());
+        listed.retain(|model| {
+            let id = &model.base.id;
+            models::is_allowed(id, &target(id), allowed, &known, aliases)
+        });
+    }
+    Ok(listed)
 }
 
 /// Puts in the model that the client's name stands for, as the CLI is to be told, with what the alias adds.
 ///
 /// # Errors
-/// 404 for a name that is neither an alias nor listed nor a full id; other failures of the listing.
-pub async fn resolve<M>(app: &App, claude: &Claude, turn: &mut Turn<M>) -> Result<(), ApiError> {
+/// 404 for a name that is neither an alias nor listed nor a full id, or that the caller may not ask; failures of the listing.
+pub async fn resolve<M>(app: &App, asker: &Asker, turn: &mut Turn<M>) -> Result<(), ApiError> {
     let name = turn.model.clone();
     models::apply_alias(turn, &app.http.aliases);
-    if models::passes_unlisted(&turn.model) {
+    let passes = models::passes_unlisted(&turn.model);
+    let allowed = asker.caller.models.as_deref();
+    if passes && allowed.is_none() {
         return Ok(());
     }
-    let known = claude.models().await.map_err(|error| failure::api_error(&error, SystemTime::now()))?;
-    if models::is_listed(&turn.model, &known) { Ok(()) } else { Err(ApiError::model_not_found(&name)) }
+    let known = asker.claude.models().await.map_err(|error| failure::api_error(&error, SystemTime::now()))?;
+    let may_ask = allowed
+        .is_none_or(|allowed| models::is_allowed(&name, &turn.model, allowed, &known, &app.http.aliases));
+    if may_ask && (passes || models::is_listed(&turn.model, &known)) {
+        Ok(())
+    } else {
+        Err(ApiError::model_not_found(&name))
+    }
 }

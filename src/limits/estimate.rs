@@ -42,6 +42,12 @@ impl Estimate {
         Self { prompt: size.bytes.div_ceil(BYTES_A_TOKEN) + size.media * TOKENS_OF_MEDIA, answer }
     }
 
+    /// The larger of each.
+    #[must_use]
+    pub fn or_more(self, other: Self) -> Self {
+        Self { prompt: self.prompt.max(other.prompt), answer: self.answer.max(other.answer) }
+    }
+
     /// Both together.
     #[must_use]
     pub fn total(self) -> u64 {

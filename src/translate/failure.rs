@@ -39,6 +39,11 @@ pub fn api_error(failure: &TurnFailure, now: SystemTime) -> ApiError {
                 .with_code("shutting_down")
                 .worth_a_retry(Some(SOON))
         }
+        TurnFailure::CallerEnded => {
+            let message = "The API key was revoked, or has expired.";
+            ApiError::new(StatusCode::UNAUTHORIZED, "authentication_error", message)
+                .with_code("invalid_api_key")
+        }
         TurnFailure::FirstFrameTimeout { .. }
         | TurnFailure::IdleTimeout { .. }
         | TurnFailure::TotalTimeout { .. }
@@ -166,6 +171,7 @@ mod tests {
             TurnFailure::Start(std::io::Error::other("no such file")),
             TurnFailure::Busy,
             TurnFailure::ShuttingDown,
+            TurnFailure::CallerEnded,
             TurnFailure::FirstFrameTimeout { seconds: 120 },
             TurnFailure::IdleTimeout { seconds: 300 },
             TurnFailure::TotalTimeout { seconds: 1800 },

@@ -91,6 +91,27 @@ pub fn listed(
     listed
 }
 
+/// Whether a caller who may ask only the models that are `allowed` may ask `model`, which he calls `name`. An allowed model is
+/// so under all its names of the CLI's and as a full id; an alias of the operator's under its own name alone, since it may say
+/// more than the model's name does.
+#[must_use]
+pub fn is_allowed(
+    name: &str,
+    model: &str,
+    allowed: &[String],
+    models: &[CliModel],
+    aliases: &Aliases,
+) -> bool {
+    let full_id = |name: &str| {
+        let listed = models.iter().find(|model| model.value == name);
+        listed.and_then(|model| model.resolved_model.clone()).unwrap_or_else(|| name.to_owned())
+    };
+    let is_it = |allowed: &String| {
+        allowed == name || (!aliases.contains_key(allowed) && full_id(allowed) == full_id(model))
+    };
+    allowed.iter().any(is_it)
+}
+
 /// A model as clients of Anthropic's API read it.
 #[must_use]
 pub fn in_anthropic_s_form(model: Model) -> anthropic::model::Model {

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
-use couplet::access::keys::ApiKeys;
+use couplet::access::AccessSettings;
 use couplet::claude::ClaudeSettings;
 use couplet::claude::command_line::CliProgram;
 use couplet::claude::conversation::Deadlines;
@@ -14,6 +14,7 @@ use couplet::claude::supply::ProcessSettings;
 use couplet::claude::warm::WarmLimits;
 use couplet::config::Config;
 use couplet::http::HttpSettings;
+use couplet::limits::limiter::LimitSettings;
 use couplet::media::MediaSettings;
 use couplet::upstream::Upstream;
 use eventsource_stream::Eventsource;
@@ -86,6 +87,8 @@ impl Builder {
                 },
                 memory_budget: u64::MAX,
             },
+            access: AccessSettings::default(),
+            limits: LimitSettings::default(),
             http: HttpSettings::default(),
             media: MediaSettings::default(),
             shutdown_grace: Duration::from_secs(2),
@@ -102,8 +105,7 @@ impl Builder {
 
     /// The same with keys.
     pub fn with_keys(self, keys: &[&str]) -> Self {
-        let keys = ApiKeys::from_secrets(keys.iter().map(|key| (*key).into()));
-        self.with(|config| config.http.keys = keys)
+        self.with(|config| config.access.keys = keys.iter().map(|key| (*key).into()).collect())
     }
 
     /// Starts it.

@@ -70,8 +70,7 @@ async fn nobody_gets_a_process_that_is_set_up_for_somebody_else() {
     let fake = reciting("none", vec![]);
     let builder_keys = ["key-of-a-0123456789", "key-of-b-0123456789"];
     let app = app_with(&fake, waiting(3, 8), |config| {
-        config.http.keys =
-            couplet::access::keys::ApiKeys::from_secrets(builder_keys.iter().map(|key| (*key).into()));
+        config.access.keys = builder_keys.iter().map(|key| (*key).into()).collect();
     })
     .await;
     let ask = async |key: &str| {
