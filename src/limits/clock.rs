@@ -7,6 +7,9 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
+/// That moment: when somebody first asked.
+static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
 /// Tells the time. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Clock {
@@ -22,7 +25,6 @@ impl Clock {
         if let Some(fake) = &self.fake {
             return fake.now();
         }
-        static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
         u64::try_from(BEGUN.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 

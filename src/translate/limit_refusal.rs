@@ -77,18 +77,13 @@ pub fn duration(time: Duration) -> String {
     }
     let (seconds, fraction) = (milliseconds / 1000, milliseconds % 1000);
     let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
-    let mut text = String::new();
-    if hours > 0 {
-        text += &format!("{hours}h");
-    }
-    if hours > 0 || minutes > 0 {
-        text += &format!("{minutes}m");
-    }
-    text += &(seconds % 60).to_string();
-    if fraction > 0 {
-        text += format!(".{fraction:03}").trim_end_matches('0');
-    }
-    text + "s"
+    let minutes = match (hours, minutes) {
+        (0, 0) => String::new(),
+        (0, minutes) => format!("{minutes}m"),
+        (hours, minutes) => format!("{hours}h{minutes}m"),
+    };
+    let fraction = if fraction > 0 { format!(".{fraction:03}") } else { String::new() };
+    format!("{minutes}{}{}s", seconds % 60, fraction.trim_end_matches('0'))
 }
 
 #[cfg(test)]

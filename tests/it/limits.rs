@@ -14,13 +14,10 @@ use serde_json::{Value, json};
 
 use crate::support::app::{Builder, Streamed, TestApp, ask};
 use crate::support::fake_cli::script::{Script, Step};
-use crate::support::fake_cli::{FakeCli, eventually, play};
+use crate::support::fake_cli::{FakeCli, eventually, frames, play};
 
 /// How long something may take that comes by itself.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// What the fake CLI says an answer took.
-const TOKENS: u64 = 65;
 
 fn requests(count: u32) -> Limits {
     Limits { requests_per_minute: NonZeroU32::new(count), ..Limits::default() }
@@ -116,27 +113,38 @@ async fn of_many_requests_at_once_just_as_many_pass_as_may_and_the_next_after_th
 
 #[tokio::test]
 async fn tokens_are_settled_with_what_was_used_and_after_the_wait_the_next_turn_passes() {
-    let fake = answering();
-    let app = fake.app_with(limited(tokens(100))).await;
-    let first = chat(&app, "one", "hi").await;
-    assert_eq!(first.status(), 200);
-    drop(first.bytes().await);
+    let answer = |output: u64| {
+        let mut frames = frames::message("m", "fine");
+        frames[4] = frames::message_delta(Some("end_turn"), output);
+        frames.push(frames::success());
+        [Step::Frames(frames)]
+    };
+    let plays = vec![play("little", answer(140)), play("much", answer(1040))];
+    let fake = FakeCli::new(&Script { plays, ..Script::default() });
+    let app = fake.app_with(limited(tokens(1200))).await;
     let left =
         |response: &Response| number(response.headers(), "x-ratelimit-remaining-tokens").expect("told");
-    let models = app.get("/v1/nothing").bearer_auth("one").send().await.expect("an answer");
-    assert!((100 - TOKENS..90).contains(&left(&models)), "{models:?}");
-    // More than is left will be used; it is owed.
-    let second = chat(&app, "one", "hi").await;
-    assert_eq!(second.status(), 200);
-    drop(second.bytes().await);
-    let refused = chat(&app, "one", "hi").await;
-    assert_eq!((refused.status().as_u16(), left(&refused)), (429, 0));
+    let used = async |text: &str| {
+        let response = chat(&app, "one", text).await;
+        assert_eq!(response.status(), 200);
+        drop(response.bytes().await);
+    };
+    let begun = Instant::now();
+    used("little").await;
+    let after = knock(&app, "one").await;
+    // 20 come back in a second.
+    let came_back = 20 * (begun.elapsed().as_secs() + 1);
+    assert!((1000..=1000 + came_back).contains(&left(&after)), "{after:?}");
+    // More than is left; the rest is owed.
+    used("much").await;
+    let refused = chat(&app, "one", "little").await;
     let wait = retry_after(&refused);
-    assert!((20..=45).contains(&wait.as_secs()), "30 are owed, and 12 needed: {wait:?}");
-    assert!(error(refused).await["message"].as_str().expect("text").contains("100 tokens a minute"));
-    assert_eq!(chat(&app, "two", "hi").await.status(), 200);
+    assert_eq!((refused.status().as_u16(), left(&refused)), (429, 0));
+    assert!((1..=6).contains(&wait.as_secs()), "100 are owed, and 12 needed: {wait:?}");
+    assert!(error(refused).await["message"].as_str().expect("text").contains("1200 tokens a minute"));
+    assert_eq!(chat(&app, "two", "little").await.status(), 200);
     tokio::time::sleep(wait).await;
-    assert_eq!(chat(&app, "one", "hi").await.status(), 200);
+    assert_eq!(chat(&app, "one", "little").await.status(), 200);
 }
 
 #[tokio::test]
@@ -289,7 +297,6 @@ enum End {
 #[case(End::TimeIsUp)]
 #[tokio::test]
 async fn places_are_free_again_however_an_answer_ends(#[case] end: End) {
-    use crate::support::fake_cli::frames;
     let begins = Step::Frames(vec![frames::message_start("m")]);
     let then = if end == End::ProcessDies { Step::Exit(1) } else { Step::Hang };
     let plays = vec![play("stay", [begins, then]), play("", [Step::Answer("fine".to_owned())])];
@@ -352,7 +359,6 @@ async fn more_answers_than_ever_may_be_at_once_are_an_error_of_the_request() {
 
 #[tokio::test]
 async fn who_leaves_in_the_middle_has_used_what_he_was_told() {
-    use crate::support::fake_cli::frames;
     let text = "x".repeat(4000);
     let block =
         json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}});

@@ -101,21 +101,18 @@ proptest! {
                 Act::Wait(time) => now += time,
                 Act::Reserve(tokens) => {
                     let tokens = tokens.min(per_minute.into());
-                    match bucket.check(rate, now, 1, tokens) {
-                        Err(wait) => {
-                            let then = now + u64::try_from(wait.as_nanos()).unwrap();
-                            prop_assert!(bucket.check(rate, then, 1, tokens).is_ok());
-                            prop_assert!(bucket.check(rate, then - 1, 1, tokens).is_err());
-                        }
-                        Ok(()) => {
-                            open.push((taken.len(), bucket.reserve(rate, now, 1, tokens)));
-                            taken.push((now, tokens));
-                            let mut sum = 0;
-                            for (from, tokens) in taken.iter().rev() {
-                                sum += tokens;
-                                let came_back = u128::from(now - from) * u128::from(per_minute) / 60_000_000_000;
-                                prop_assert!(u128::from(sum) <= u128::from(per_minute) + came_back);
-                            }
+                    if let Err(wait) = bucket.check(rate, now, 1, tokens) {
+                        let then = now + u64::try_from(wait.as_nanos()).unwrap();
+                        prop_assert!(bucket.check(rate, then, 1, tokens).is_ok());
+                        prop_assert!(bucket.check(rate, then - 1, 1, tokens).is_err());
+                    } else {
+                        open.push((taken.len(), bucket.reserve(rate, now, 1, tokens)));
+                        taken.push((now, tokens));
+                        let mut sum = 0;
+                        for (from, tokens) in taken.iter().rev() {
+                            sum += tokens;
+                            let came_back = u128::from(now - from) * u128::from(per_minute) / 60_000_000_000;
+                            prop_assert!(u128::from(sum) <= u128::from(per_minute) + came_back);
                         }
                     }
                 }
