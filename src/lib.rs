@@ -36,6 +36,8 @@ use tokio_util::sync::CancellationToken;
 use access::Access;
 use config::Config;
 use http::Mode;
+use limits::accounts::Accounts;
+use limits::limiter::Limiter;
 use metrics::Metrics;
 use store::Store;
 use tenants::Tenants;
@@ -59,6 +61,8 @@ pub async fn run(
         Mode::Demo => Some(prepare_demo(&mut config).await?),
     };
     let store = Store::open(&config.claude.process.state_dir).map_err(io::Error::other)?;
+    let accounts = Accounts::new(store.clone())?;
+    let limiter = Limiter::new(config.limits, accounts.clone());
     let access = Access::new(&config.access, store).map_err(io::Error::other)?;
     let tenants = Tenants::new(config.claude, config.tenants)?;
     let media = media::Intake::new(config.media)?;
@@ -66,6 +70,7 @@ pub async fn run(
     let metrics = Metrics::new(tenants.clone(), targets, config.http.mode.as_str());
     let router = http::router(http::App {
         access: access.clone(),
+        limiter,
         tenants: tenants.clone(),
         media,
         metrics,
@@ -87,6 +92,13 @@ pub async fn run(
         stop.cancel();
     };
     tokio::join!(server, keeping_up, end);
+    // What was used last; it may wait for the disk.
+    let written = tokio::task::spawn_blocking(move || accounts.write()).await;
+    if let Err(error) =
+        written.map_err(io::Error::other).and_then(|written| written.map_err(io::Error::other))
+    {
+        tracing::error!(%error, "what was used last is lost: it cannot be written");
+    }
     tracing::info!("stopped");
     Ok(())
 }

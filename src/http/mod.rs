@@ -5,6 +5,7 @@
 //! - [`openapi`], [`docs`]: what is served, for programs and for people.
 //! - [`guard`]: the checks before them. A route without a check must opt out by name in [`router`].
 //! - [`body`], [`ask`], [`answers`], [`sse`], [`reply`]: bodies in, the model asked, streams and errors out.
+//! - [`rate_limit`]: requests counted, and how things stand with the caller's limits; [`usage`]: what was used, for the operator.
 //! - [`anthropic_form`]: errors in the other form, on the paths of Anthropic's API.
 //! - [`unsupported`]: what is told of paths that are not served.
 //! - [`request_log`]: the id of each request, and its line in the log.
@@ -27,11 +28,13 @@ pub mod metrics;
 pub mod models;
 pub mod openapi;
 pub mod operator;
+pub mod rate_limit;
 pub mod reply;
 pub mod request_log;
 pub mod server;
 pub mod sse;
 pub mod unsupported;
+pub mod usage;
 pub mod version;
 
 use std::sync::Arc;
@@ -49,6 +52,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::access::Access;
+use crate::limits::limiter::Limiter;
 use crate::media::Intake;
 use crate::metrics::Metrics;
 use crate::tenants::Tenants;
@@ -108,6 +112,8 @@ impl Mode {
 pub struct App {
     /// Who may come in.
     pub access: Access,
+    /// Holds callers to their limits.
+    pub limiter: Limiter,
     /// The model, as each tenant asks it.
     pub tenants: Tenants,
     /// What makes images and files ready for it.
@@ -134,9 +140,11 @@ pub fn router(app: App) -> Router {
         .fallback(unsupported::unknown_path)
         .method_not_allowed_fallback(reply::wrong_method)
         .layer(body::unpacking())
+        .layer(from_fn_with_state(app.clone(), rate_limit::hold_to_limits))
         .layer(from_fn_with_state(app.clone(), guard::check_key));
     let operator = auth::operator_router()
         .merge(admin_cli::router())
+        .merge(usage::router())
         // What is not there is not told to others either.
         .route("/admin/{*path}", any(unsupported::unknown_path))
         .method_not_allowed_fallback(reply::wrong_method)
@@ -165,12 +173,14 @@ pub fn router(app: App) -> Router {
 fn cors(origins: &[String]) -> CorsLayer {
     let origins =
         origins.iter().filter_map(|origin| HeaderValue::from_str(origin.trim_end_matches('/')).ok());
+    let exposed = [REQUEST_ID, anthropic_form::REQUEST_ID, PROCESSING_MS, ask::IGNORED].into_iter();
+    let exposed = exposed.chain(rate_limit::HEADERS).chain(reply::RETRY_HEADERS);
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([Method::GET, Method::POST])
         // SDKs in browsers send headers of their own (`x-stainless-…`).
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([REQUEST_ID, anthropic_form::REQUEST_ID, PROCESSING_MS, ask::IGNORED])
+        .expose_headers(exposed.collect::<Vec<_>>())
         .max_age(Duration::from_secs(600))
 }
 

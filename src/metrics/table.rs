@@ -83,8 +83,8 @@ metrics! {
     } "Tokens of answers that were complete, and of attempts that led to them.";
     TOOL_CALLS: Counter "couplet_tool_calls_total" {} "Calls of tools in answers.";
     RATE_LIMITED: Counter "couplet_rate_limited_total" {
-        limit: "which limit it was"
-    } "Requests that were refused because of a limit of their key or tenant.";
+        limit: "`requests`, `tokens`, `turns`, `daily_tokens`, `monthly_tokens`, `callers`, `usage_unknown`"
+    } "Requests that were refused because of a limit of their key, of its tenant, or of the server.";
     PROCESSES: Gauge "couplet_processes" {
         tenant: "as above",
         state: "`starting`, `generic`, `prepared`, `working`, `live`, `parked`"

@@ -28,6 +28,9 @@ mod healthcheck;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+#[cfg(target_os = "linux")]
+mod limits;
+#[cfg(test)]
 mod log;
 #[cfg(test)]
 mod login;
