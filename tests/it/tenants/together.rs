@@ -48,13 +48,14 @@ async fn five_tenants_find_room_where_three_processes_have_it() {
         .start()
         .await;
     let stop = tokio_util::sync::CancellationToken::new();
+    let hello = request(&[], "hello");
     let all = async {
         // Each in turn, then all at once, again and again: what is kept or waits for one is in the way of the next.
         for round in 0..6 {
             for tenant in TENANTS {
                 recital(&app, tenant, &request(&[], &format!("hello {round}"))).await;
             }
-            join_all(TENANTS.map(|tenant| recital(&app, tenant, &request(&[], "hello"))))
+            join_all(TENANTS.map(|tenant| recital(&app, tenant, &hello)))
                 .await
                 .iter()
                 .for_each(|recital| assert_eq!(recital.said.len(), 1));
@@ -156,8 +157,11 @@ async fn places_are_counted_for_each_tenant_and_in_all() {
         }
     }
     // Now there are three in all.
-    hanging.push(tokio::spawn(answer(&app, "many", &hang)));
-    healthy(&app, "one of each waits", |health| health["queued"] == 2).await;
+    // The next has a place of its tenant's and waits for one of all; the one after that waits for the former.
+    for queued in [2, 3] {
+        hanging.push(tokio::spawn(answer(&app, "many", &hang)));
+        healthy(&app, "it waits", |health| health["queued"] == queued).await;
+    }
     assert_eq!(answer(&app, "many", &hang).await.0, 429);
     assert_eq!((fake.reports().len(), app.health().await["processes"]["working"].as_u64()), (3, Some(3)));
     hanging.iter().for_each(tokio::task::JoinHandle::abort);
@@ -238,11 +242,10 @@ async fn twenty_tenants_work_on_a_small_machine() {
         .start()
         .await;
     let stop = tokio_util::sync::CancellationToken::new();
+    let hello = request(&[], "hello");
     let all = async {
         for _ in 0..2 {
-            for recital in
-                join_all(names.iter().map(|name| recital(&app, name, &request(&[], "hello")))).await
-            {
+            for recital in join_all(names.iter().map(|name| recital(&app, name, &hello))).await {
                 assert_eq!(recital.said.len(), 1);
             }
         }
