@@ -1,14 +1,13 @@
 //! The installed CLI: looked at once, and started from one thread, however many credentials there are.
 
-use std::sync::Arc;
-
-use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OnceCell;
 
 use super::command_line::{CliProgram, CommandLine};
 use super::credential::Credential;
 use super::failure::TurnFailure;
 use super::features::{self, CliFeatures};
 use super::process::{self, CliProcess, Output, OutputBounds, Spawner};
+use super::starts::{Starting, Starts};
 use super::supply::ProcessSettings;
 
 impl CliProgram {
@@ -35,13 +34,6 @@ impl CliProgram {
     }
 }
 
-/// A place among the processes that are being started. To be held until the process has said its first word.
-#[derive(Debug)]
-pub struct Starting(
-    #[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit,
-    #[expect(dead_code, reason = "held, not read")] Option<OwnedSemaphorePermit>,
-);
-
 /// What is known of the installed CLI.
 #[derive(Debug, Clone)]
 pub struct Installed {
@@ -65,9 +57,9 @@ pub struct Starter {
     program: CliProgram,
     spawner: Spawner,
     /// Starts at a time: a start keeps a core busy for some 0.65 s, more at once only make each slower.
-    starts: Arc<Semaphore>,
+    starts: Starts,
     /// Of these, those that no turn waits for: one, or many pools that fill up would be in the way of the turns.
-    ahead: Arc<Semaphore>,
+    ahead: Starts,
     version: OnceCell<String>,
     installed: OnceCell<Installed>,
 }
@@ -82,8 +74,8 @@ impl Starter {
         Ok(Self {
             program: settings.program.clone().anywhere(),
             spawner: Spawner::start(settings.launcher.clone())?,
-            starts: Arc::new(Semaphore::new(cores)),
-            ahead: Arc::new(Semaphore::new(1)),
+            starts: Starts::new(cores),
+            ahead: Starts::new(1),
             version: OnceCell::new_with(settings.version.clone()),
             installed: OnceCell::new(),
         })
@@ -100,7 +92,7 @@ impl Starter {
     /// # Errors
     /// Never, as long as the server runs.
     pub async fn may_start(&self) -> Result<Starting, TurnFailure> {
-        Ok(Starting(acquired(&self.starts).await?, None))
+        self.starts.enter().await
     }
 
     /// The same for a process that no turn waits for.
@@ -108,8 +100,8 @@ impl Starter {
     /// # Errors
     /// Never, as long as the server runs.
     pub async fn may_start_ahead(&self) -> Result<Starting, TurnFailure> {
-        let ahead = acquired(&self.ahead).await?;
-        Ok(Starting(acquired(&self.starts).await?, Some(ahead)))
+        let ahead = self.ahead.enter().await?;
+        Ok(self.starts.enter().await?.with(ahead))
     }
 
     /// Starts a process.
@@ -171,8 +163,4 @@ impl Starter {
         }
         Ok(Installed { version: version.to_owned(), features: CliFeatures::from_help(&help) })
     }
-}
-
-async fn acquired(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, TurnFailure> {
-    Arc::clone(places).acquire_owned().await.map_err(|_closed| TurnFailure::ShuttingDown)
 }

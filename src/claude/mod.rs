@@ -5,7 +5,7 @@
 //! - [`features`], [`command_line`], [`launcher`], [`process`], [`line_reader`]: how a process is started, bounded and
 //!   ended.
 //! - [`installed`]: the CLI on this machine; [`machine`]: what all tenants have in common.
-//! - [`supply`]: starts processes; [`warm`]: those that wait before they are needed; [`admission`]: how many turns run at
+//! - [`supply`], [`starts`]: starts processes, a few at a time; [`warm`]: those that wait before they are needed; [`admission`]: how many turns run at
 //!   once.
 //! - [`session`], [`conversation`]: one process and the conversation in it; [`tool_server`]: its tools; [`parked`]: which
 //!   results its open calls take.
@@ -57,6 +57,7 @@ pub mod session;
 pub mod shaping;
 pub mod sign_out;
 pub mod sink;
+pub mod starts;
 pub mod steps;
 pub mod stop_strings;
 pub mod subscription;

@@ -141,7 +141,7 @@ impl TenantTable {
     /// # Errors
     /// When a file cannot be used, or two have the same credential: each problem a line.
     pub fn signed_in(self, default: &Credential) -> Result<BTreeMap<TenantName, TenantSettings>, String> {
-        self.with(|sign_in| sign_in.credential(), default)
+        self.with(SignIn::credential, default)
     }
 
     /// The tenants of a demo: none of their files is looked into.

@@ -199,6 +199,8 @@ impl Player {
             match frame["type"].as_str() {
                 Some("control_response") => return Ok(Some(frame)),
                 Some("control_request") if self.control(&frame)? == Went::Interrupted => return Ok(None),
+                // A question may come while the tools are listed for the second time.
+                Some("user" | "assistant") => self.waiting.push_back(frame),
                 _ => {}
             }
         }

@@ -56,6 +56,18 @@ async fn texts_are_completed_and_several_answers_given_without_a_cli() {
 }
 
 #[tokio::test]
+async fn tenants_are_there_in_a_demo_though_none_of_them_is_signed_in() {
+    let tenants = r#"{"ann": {"claude_code_oauth_token_file": "/no/such/file"}, "bob": {"claude_config_dir": "/no/such"}}"#;
+    let server = demo(&[("COUPLET_DEMO", "always"), ("COUPLET_TENANTS", tenants)]).await;
+    let health: Value =
+        reqwest::get(format!("{}/health", server.url)).await.expect("up").json().await.expect("JSON");
+    assert_eq!((&health["mode"], &health["tenants"]), (&json!("demo"), &json!(3)), "{health}");
+    assert!(!health.to_string().contains("ann"), "it is open to all, and names nobody: {health}");
+    let body = json!({"model": "sonnet", "stream": true, "messages": [{"role": "user", "content": "Hello"}]});
+    assert!(ask(&server, &body).await.done);
+}
+
+#[tokio::test]
 async fn always_is_a_demo_even_with_a_sign_in_and_never_is_none_without() {
     let server = demo(&[("COUPLET_DEMO", "always"), ("CLAUDE_CODE_OAUTH_TOKEN", "sk-ant-canary")]).await;
     let health: Value =

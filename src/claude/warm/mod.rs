@@ -27,9 +27,10 @@ use super::catalog::Catalog;
 use super::conversation_key::ProfileKey;
 use super::failure::TurnFailure;
 use super::handover::{Claim, Claimed, handover};
-use super::installed::{Installed, Starting};
+use super::installed::Installed;
 use super::machine::Machine;
 use super::session::Session;
+use super::starts::Starting;
 use super::supply::ProcessSupply;
 use crate::turn::Turn;
 pub use demand::Floor;
@@ -92,7 +93,6 @@ struct Entry {
     phase: Phase,
     since: Instant,
     claim: Claim<Warm>,
-    #[expect(dead_code, reason = "held, not read")]
     place: WaitingPlace,
 }
 
@@ -271,9 +271,11 @@ impl WarmProcesses {
                 let (place, _) = usable.max_by_key(|(_, entry)| entry.rank(key))?;
                 state.entries.remove(place)
             };
+            let (of, Entry { claim, place, .. }) = (entry.key(), entry);
+            // Before the keeper looks, or it would find none for the next.
+            drop(place);
             self.inner.changed.notify_one();
-            let of = entry.key();
-            if let Ok(Some(mut warm)) = timeout(HANDED_OVER, entry.claim.take()).await {
+            if let Ok(Some(mut warm)) = timeout(HANDED_OVER, claim.take()).await {
                 if let Prepared::For { has_tools, .. } = &mut warm.prepared {
                     *has_tools = of == Some(key);
                 }

@@ -11,8 +11,8 @@ use crate::claude::budget::Share;
 use crate::claude::failure::TurnFailure;
 use crate::claude::frame_in::{self, ControlRequest, FrameIn};
 use crate::claude::handover::{Claimant, Claimed, watch};
-use crate::claude::installed::Starting;
 use crate::claude::session::{Heard, Session};
+use crate::claude::starts::Starting;
 
 /// How long a process may take until it waits. Half a second is usual; on a busy machine it is more.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -157,8 +157,11 @@ async fn places_are_counted_for_each_tenant_and_in_all() {
         }
     }
     // Now there are three in all.
-    hanging.push(tokio::spawn(answer(&app, "many", &hang)));
-    healthy(&app, "one of each waits", |health| health["queued"] == 2).await;
+    // The next has a place of its tenant's and waits for one of all; the one after that waits for the former.
+    for queued in [2, 3] {
+        hanging.push(tokio::spawn(answer(&app, "many", &hang)));
+        healthy(&app, "it waits", |health| health["queued"] == queued).await;
+    }
     assert_eq!(answer(&app, "many", &hang).await.0, 429);
     assert_eq!((fake.reports().len(), app.health().await["processes"]["working"].as_u64()), (3, Some(3)));
     hanging.iter().for_each(tokio::task::JoinHandle::abort);
