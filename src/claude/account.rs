@@ -301,7 +301,9 @@ impl AccountUse {
             }
             TurnFailure::Api { status, kind: ApiFailureKind::Authentication, sentence } => {
                 let why = Why::Authentication { status: *status, sentence: sentence.clone() };
-                (sentence, Some((why, Asked::Everything, None)))
+                // Nobody is signed in with one that is made up: then whoever asked scripted that answer for himself.
+                let is_real = self.account.settings.origin != CredentialOrigin::MadeUp;
+                (sentence, is_real.then_some((why, Asked::Everything, None)))
             }
             TurnFailure::Api { kind: ApiFailureKind::Permission, sentence, .. } => (sentence, None),
             _ => return,
