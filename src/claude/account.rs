@@ -163,7 +163,7 @@ impl Account {
     /// Whether a turn of the model would be refused; for what says nothing about it by succeeding.
     ///
     /// # Errors
-    /// As [`Account::enter`].
+    /// The refusal that counts for it too, or [`TurnFailure::SignedOut`].
     pub fn expect_open(&self, model: &str) -> Result<(), TurnFailure> {
         self.expect_signed_in()?;
         let now = Instant::now();
