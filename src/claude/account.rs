@@ -163,7 +163,7 @@ impl Account {
     /// Whether a turn of the model would be refused; for what says nothing about it by succeeding.
     ///
     /// # Errors
-    /// As [`Account::enter`].
+    /// The refusal that counts for it too, or [`TurnFailure::SignedOut`].
     pub fn expect_open(&self, model: &str) -> Result<(), TurnFailure> {
         self.expect_signed_in()?;
         let now = Instant::now();
@@ -301,7 +301,9 @@ impl AccountUse {
             }
             TurnFailure::Api { status, kind: ApiFailureKind::Authentication, sentence } => {
                 let why = Why::Authentication { status: *status, sentence: sentence.clone() };
-                (sentence, Some((why, Asked::Everything, None)))
+                // Nobody is signed in with one that is made up: then whoever asked scripted that answer for himself.
+                let is_real = self.account.settings.origin != CredentialOrigin::MadeUp;
+                (sentence, is_real.then_some((why, Asked::Everything, None)))
             }
             TurnFailure::Api { kind: ApiFailureKind::Permission, sentence, .. } => (sentence, None),
             _ => return,

@@ -440,7 +440,7 @@ struct Head {
 
 /// Reads a stream to its end and keeps the first `most` bytes.
 async fn keep_head(mut stream: impl AsyncRead + Unpin, head: &mut Head, most: usize) {
-    let mut buffer = [0_u8; 4096];
+    let mut buffer = vec![0_u8; 4096];
     while let Ok(read @ 1..) = stream.read(&mut buffer).await {
         let kept = read.min(most - head.bytes.len());
         head.bytes.extend_from_slice(&buffer[..kept]);

@@ -6,7 +6,8 @@ use serde_json::json;
 const HALF_A_MINUTE: Duration = Duration::from_secs(30);
 
 fn account() -> Arc<Account> {
-    Account::new(AccountSettings::default())
+    let origin = CredentialOrigin::Setting("CLAUDE_CODE_OAUTH_TOKEN".to_owned());
+    Account::new(AccountSettings { origin, ..AccountSettings::default() })
 }
 
 /// A refusal that is lifted in so many seconds, if that is known.
@@ -39,7 +40,7 @@ async fn one_request_in_half_a_minute_looks_whether_a_refusal_is_over(
 ) {
     let account = account();
     refuse(&account, &failure);
-    tokio::time::advance(HALF_A_MINUTE - Duration::from_millis(1)).await;
+    tokio::time::advance(Duration::from_millis(29_999)).await;
     assert_eq!(refused(&account, "sonnet"), Some(kind));
     assert!(account.is_closed());
     tokio::time::advance(Duration::from_millis(1)).await;
@@ -173,4 +174,12 @@ async fn other_failures_close_nothing_but_those_of_the_account_are_remembered() 
     refuse(&account, &unauthenticated());
     assert_eq!(account.last_failure().unwrap().message, "who are you?");
     assert!(account.is_unauthenticated());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_made_up_credential_is_never_refused_for_others() {
+    let account = Account::new(AccountSettings::default());
+    refuse(&account, &unauthenticated());
+    assert_eq!(refused(&account, "sonnet"), None);
+    assert_eq!(account.last_failure().unwrap().kind, "api_authentication");
 }

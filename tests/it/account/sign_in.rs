@@ -16,7 +16,7 @@ use crate::support::fake_cli::{FakeCli, eventually, play};
 
 async fn log_out(app: &TestApp, body: Option<&Value>) -> (u16, Value) {
     let request = app.post("/auth/logout");
-    let request = body.into_iter().fold(request, |request, body| request.json(body));
+    let request = if let Some(body) = body { request.json(body) } else { request };
     let response = request.send().await.expect("an answer");
     (response.status().as_u16(), response.json().await.expect("JSON"))
 }
