@@ -31,7 +31,8 @@ mod metrics;
 mod node;
 #[cfg(test)]
 mod opencode;
-#[cfg(all(test, feature = "otel"))]
+#[cfg(test)]
+#[cfg(feature = "otel")]
 mod otel;
 #[cfg(test)]
 mod parameters;
