@@ -102,7 +102,7 @@ pub fn start(filter: LogFilter, format: LogFormat) -> Traces {
         std::panic::set_hook(Box::new(tell_panic));
     }
     if let Some(problem) = problem {
-        tracing::warn!(problem, "there will be no traces");
+        tracing::warn!(%problem, "there will be no traces");
     }
     traces
 }

@@ -20,6 +20,11 @@ pub const TARGET: &str = "couplet::trace";
 /// What takes the spans.
 pub type SpanLayer<S> = Box<dyn Layer<S> + Send + Sync>;
 
+/// Why there are no traces.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NoTraces(String);
+
 /// Sends what is left of the traces when it is dropped, which takes a while where their receiver does not answer.
 #[derive(Debug, Default)]
 pub struct Traces {
@@ -30,13 +35,13 @@ pub struct Traces {
 /// Starts to send traces where the environment says so.
 ///
 /// # Errors
-/// Why it cannot be done; Couplet does without.
-pub fn start<S>() -> Result<(Traces, Option<SpanLayer<S>>), Box<dyn std::error::Error>>
+/// When it cannot be done; Couplet does without.
+pub fn start<S>() -> Result<(Traces, Option<SpanLayer<S>>), NoTraces>
 where
     S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
 {
     #[cfg(feature = "otel")]
-    if let Some((exporter, layer)) = otlp::start()? {
+    if let Some((exporter, layer)) = otlp::start().map_err(|error| NoTraces(error.to_string()))? {
         return Ok((Traces { exporter: Some(exporter) }, Some(layer)));
     }
     Ok((Traces::default(), None))

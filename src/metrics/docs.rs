@@ -26,11 +26,11 @@ pub fn text() -> String {
         let _ = write!(text, "\n### `{}`\n\n{} A {}.\n", metric.name, metric.help, metric.kind.as_str());
         if metric.kind == Kind::Histogram {
             let bounds: Vec<String> = SECONDS.iter().map(ToString::to_string).collect();
-            let _ = write!(text, "Its bounds are {} s.\n", bounds.join(", "));
+            let _ = writeln!(text, "Its bounds are {} s.", bounds.join(", "));
         }
         for (number, (label, values)) in metric.labels.iter().enumerate() {
             let before = if number == 0 { "\n" } else { "" };
-            let _ = write!(text, "{before}- `{label}`: {values}\n");
+            let _ = writeln!(text, "{before}- `{label}`: {values}");
         }
     }
     text + QUERIES + TRACES

@@ -139,19 +139,16 @@ impl Metric {
     }
 
     /// The counter with these values for its labels, in their order.
-    #[must_use]
     pub fn counter(&self, recorder: &PrometheusRecorder, values: &[&str]) -> Counter {
         recorder.register_counter(&self.key(values), &METADATA)
     }
 
     /// The gauge with these values for its labels, in their order.
-    #[must_use]
     pub fn gauge(&self, recorder: &PrometheusRecorder, values: &[&str]) -> Gauge {
         recorder.register_gauge(&self.key(values), &METADATA)
     }
 
     /// The histogram with these values for its labels, in their order.
-    #[must_use]
     pub fn histogram(&self, recorder: &PrometheusRecorder, values: &[&str]) -> Histogram {
         recorder.register_histogram(&self.key(values), &METADATA)
     }

@@ -33,8 +33,11 @@ const SERVICE_NAME: &str = "service.name";
 #[derive(Debug)]
 pub(super) struct Exporter(SdkTracerProvider);
 
+/// What was started.
+type Started<S> = (Exporter, SpanLayer<S>);
+
 /// Starts, if the environment says where to. How, the SDK reads from it.
-pub(super) fn start<S>() -> Result<Option<(Exporter, SpanLayer<S>)>, Box<dyn Error>>
+pub(super) fn start<S>() -> Result<Option<Started<S>>, Box<dyn Error>>
 where
     S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
 {

@@ -42,7 +42,8 @@ mod node;
 mod openapi;
 #[cfg(test)]
 mod opencode;
-#[cfg(all(test, feature = "otel"))]
+#[cfg(test)]
+#[cfg(feature = "otel")]
 mod otel;
 #[cfg(test)]
 mod parameters;
