@@ -116,6 +116,7 @@ impl Config {
     pub fn new(settings: Settings, around: &Surroundings) -> Result<Self, ConfigError> {
         let state_dir = state_dir(settings.state_dir.clone(), around)?;
         let access = access(&settings)?;
+        let limits = limits(&settings);
         let is_keyless = access.keys.is_empty() && access.jwt.is_none() && !has_keys(&state_dir)?;
         if is_keyless && !settings.host.is_loopback() {
             return Err(ConfigError(format!(
@@ -159,6 +160,10 @@ impl Config {
             Mode::Demo => settings.tenants.for_demo(&credential),
         }
         .map_err(ConfigError)?;
+        let limits = LimitSettings {
+            tenants: tenants.iter().map(|(name, tenant)| (name.clone(), tenant.limits)).collect(),
+            ..limits
+        };
         let passed_through = PASSED_THROUGH
             .iter()
             .filter_map(|name| around.variable(name).map(|value| (OsString::from(name), value.to_owned())))
@@ -198,21 +203,7 @@ impl Config {
                 memory_budget: settings.memory_budget.map_or_else(memory::default_budget, |budget| budget.0),
             },
             access,
-            limits: LimitSettings {
-                caller: Limits {
-                    requests_per_minute: settings.rate_limit_rpm,
-                    tokens_per_minute: settings.rate_limit_tpm,
-                    concurrent_turns: settings.rate_limit_concurrency,
-                    tokens_per_day: settings.quota_daily,
-                    tokens_per_month: settings.quota_monthly,
-                },
-                tenants: tenants.iter().map(|(name, tenant)| (name.clone(), tenant.limits)).collect(),
-                all: Limits {
-                    requests_per_minute: settings.total_rpm,
-                    tokens_per_minute: settings.total_tpm,
-                    ..Limits::default()
-                },
-            },
+            limits,
             tenants,
             http: HttpSettings {
                 allowed_hosts: settings.allowed_hosts.into_iter().map(|host| host.0).collect(),
@@ -224,6 +215,25 @@ impl Config {
             shutdown_grace: settings.shutdown_grace.0,
             list_models_at_start: true,
         })
+    }
+}
+
+/// How much callers may ask, those of tenants left out.
+fn limits(settings: &Settings) -> LimitSettings {
+    LimitSettings {
+        caller: Limits {
+            requests_per_minute: settings.rate_limit_rpm,
+            tokens_per_minute: settings.rate_limit_tpm,
+            concurrent_turns: settings.rate_limit_concurrency,
+            tokens_per_day: settings.quota_daily,
+            tokens_per_month: settings.quota_monthly,
+        },
+        tenants: BTreeMap::new(),
+        all: Limits {
+            requests_per_minute: settings.total_rpm,
+            tokens_per_minute: settings.total_tpm,
+            ..Limits::default()
+        },
     }
 }
 

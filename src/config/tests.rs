@@ -295,6 +295,7 @@ fn values(setting: &Setting) -> [&'static str; 2] {
         {
             ["7", "7.5"]
         }
+        key if ["rate_limit_", "quota_", "total_"].iter().any(|group| key.starts_with(group)) => ["7", "8"],
         _ => ["first", "second"],
     }
 }

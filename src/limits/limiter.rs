@@ -113,7 +113,7 @@ impl Limiter {
         for (share, meter) in shares.iter().zip(&meters) {
             match meter.check_request(&share.limits, now) {
                 Ok(bucket) => checked.push(bucket),
-                Err(obstacle) => worst = worse(worst, share.refusal(obstacle, 1)),
+                Err(obstacle) => worst = Some(worse(worst, share.refusal(obstacle, 1))),
             }
         }
         if let Some(refusal) = worst {
@@ -160,7 +160,7 @@ impl Limiter {
             match meter.check_turns(&share.limits, now, count, each) {
                 Ok(()) => {}
                 Err(Obstacle::Unknown) => return Err(Denied::Unknown),
-                Err(obstacle) => worst = worse(worst, share.refusal(obstacle, count)),
+                Err(obstacle) => worst = Some(worse(worst, share.refusal(obstacle, count))),
             }
         }
         if let Some(refusal) = worst {
@@ -276,12 +276,12 @@ pub(super) fn lock_all(shares: &[Share]) -> Vec<MutexGuard<'_, Meter>> {
 }
 
 /// The one that stands longer.
-fn worse(one: Option<Refusal>, other: Refusal) -> Option<Refusal> {
+fn worse(one: Option<Refusal>, other: Refusal) -> Refusal {
     match one {
         Some(one) if one.after().is_none_or(|first| other.after().is_some_and(|second| first >= second)) => {
-            Some(one)
+            one
         }
-        _ => Some(other),
+        _ => other,
     }
 }
 
