@@ -32,7 +32,6 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use access::Access;
-use claude::Claude;
 use config::Config;
 use http::Mode;
 use store::Store;
@@ -58,7 +57,7 @@ pub async fn run(
     };
     let store = Store::open(&config.claude.process.state_dir).map_err(io::Error::other)?;
     let access = Access::new(&config.access, store).map_err(io::Error::other)?;
-    let tenants = Tenants::only(Claude::new(config.claude)?);
+    let tenants = Tenants::new(config.claude, config.tenants)?;
     let media = media::Intake::new(config.media)?;
     let router = http::router(http::App {
         access: access.clone(),
@@ -66,10 +65,12 @@ pub async fn run(
         media,
         http: Arc::new(config.http),
     });
-    if config.list_models_at_start {
-        tenants.default().list_models_soon();
+    if config.list_models_at_start
+        && let Some(default) = tenants.default()
+    {
+        default.list_models_soon();
     }
-    tenants.default().keep_warm();
+    tenants.keep_warm();
     let stop = CancellationToken::new();
     let keeping_up = access.keep_up(stop.clone());
     let server = http::server::serve(listener, router, stop.clone());

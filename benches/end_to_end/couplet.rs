@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -42,6 +42,11 @@ pub struct Pool {
 impl Couplet {
     /// Starts it with these settings, and waits until it is healthy.
     pub fn start(bench: &Bench, settings: &[(&str, &str)]) -> Self {
+        Self::start_with_log(bench, settings, Stdio::inherit())
+    }
+
+    /// The same, with its log there.
+    pub fn start_with_log(bench: &Bench, settings: &[(&str, &str)], log: Stdio) -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
@@ -55,7 +60,8 @@ impl Couplet {
             .env("ANTHROPIC_BASE_URL", &bench.upstream)
             .env("COUPLET_STATE_DIR", bench.state.join("couplet"))
             .env("COUPLET_LOG", "warn")
-            .envs(settings.iter().copied());
+            .envs(settings.iter().copied())
+            .stderr(log);
         let begun = Stopwatch::start();
         let mut couplet = Self { child: Bound::start(&mut command), port, started_within: 0.0 };
         while couplet.health().is_none_or(|(status, _)| status != 200) {

@@ -22,6 +22,7 @@
 
 mod at_once;
 mod bare_cli;
+mod bare_handler;
 mod children;
 mod client;
 mod couplet;
@@ -34,6 +35,7 @@ mod memory;
 mod pipe_copy;
 mod processes;
 mod prompt;
+mod refusals;
 mod relay;
 mod report;
 mod start;
@@ -54,12 +56,13 @@ const TOKEN: &str = "sk-ant-oat01-benchmark";
 type Part = (&'static str, fn(&Bench) -> Vec<Section>);
 
 /// All of them, in the order in which they are told.
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     ("first-delta", first_delta::measure),
     ("follow-up", follow_up::measure),
     ("at-once", at_once::measure),
     ("herd", herd::measure),
     ("start", start::measure),
+    ("refusals", refusals::measure),
     ("relay", relay::measure),
     ("memory", memory::measure),
 ];
@@ -79,8 +82,8 @@ struct Bench {
 }
 
 fn main() {
-    // It plays two other parts as well, in processes of their own.
-    if frame_source::run() || pipe_copy::run() {
+    // It plays other parts as well, in processes of their own.
+    if frame_source::run() || pipe_copy::run() || bare_handler::run() {
         return;
     }
     let (mut runs, mut chosen) = (30, Vec::new());

@@ -82,11 +82,13 @@ impl TenantName {
     /// The longest name, in bytes.
     pub const MAX: usize = 64;
 
-    /// A name of letters, digits, `-`, `_` and `.`; `None` for anything else, or if it is longer than [`TenantName::MAX`].
+    /// A name of letters, digits, `-`, `_` and `.`, which does not begin with `.`: it names a folder too. `None` for anything
+    /// else, or if it is longer than [`TenantName::MAX`].
     #[must_use]
     pub fn new(name: &str) -> Option<Self> {
         let fits = |c: u8| c.is_ascii_alphanumeric() || b"-_.".contains(&c);
-        let is_name = !name.is_empty() && name.len() <= Self::MAX && name.bytes().all(fits);
+        let is_name =
+            !name.is_empty() && !name.starts_with('.') && name.len() <= Self::MAX && name.bytes().all(fits);
         is_name.then(|| Self(name.into()))
     }
 
@@ -126,6 +128,8 @@ mod tests {
     #[case("", false)]
     #[case("a b", false)]
     #[case("a/b", false)]
+    #[case("..", false)]
+    #[case(".a", false)]
     #[case("ünal", false)]
     fn a_tenant_s_name_is_one_plain_word(#[case] name: &str, #[case] is: bool) {
         assert_eq!(TenantName::new(name).is_some(), is);

@@ -291,7 +291,7 @@ impl AnswerReader {
     fn failure(&mut self, result: &ResultFrame<'_>) -> TurnFailure {
         let sentence = result.sentence().unwrap_or_else(|| "the Claude Code CLI gave no reason".to_owned());
         // Releases up to 2.1.270 do not say so themselves; but only a limit that is used up has a time of its reset.
-        let rejected = self.limit.take_if(|limit| limit.status == "rejected");
+        let rejected = self.limit.take_if(|limit| limit.is_rejected());
         let seconds = rejected.and_then(|limit| limit.resets_at);
         let used_up = result.api_error_status == Some(429) && seconds.is_some();
         if used_up || result.api_error.as_deref() == Some("usage_limit_reached") {
@@ -299,6 +299,11 @@ impl AnswerReader {
             return TurnFailure::UsageLimit { resets_at, sentence };
         }
         let status = result.api_error_status;
+        if let Some("long_context_credits_required" | "model_requires_usage_credits") =
+            result.api_error.as_deref()
+        {
+            return TurnFailure::Api { status, kind: ApiFailureKind::ExtraUsage, sentence };
+        }
         let kind = match (result.terminal_reason.as_deref(), status, self.error.as_deref()) {
             (Some("prompt_too_long" | "blocking_limit"), ..) => ApiFailureKind::PromptTooLong,
             (_, Some(403), _) => ApiFailureKind::Permission,

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use super::Inner;
+use super::account::AccountUse;
+use super::admission::Place;
 use super::answer::{AnswerEnd, AnswerEvent};
 use super::attempts::{Attempts, Next};
 use super::conversation::{Afterwards, Conversation};
@@ -74,13 +75,14 @@ impl Inner {
     pub(super) async fn run(self: Arc<Self>, scope: Scope, turn: &Turn, sink: &mut Sink) {
         let place = tokio::select! {
             biased;
-            place = self.admit() => place,
+            place = self.admit(turn) => place,
             () = sink.closed() => return,
         };
-        let _place: OwnedSemaphorePermit = match place {
-            Ok(place) => place,
+        let (_place, account): (Place, _) = match place {
+            Ok(admitted) => admitted,
             Err(failure) => return sink.fail(failure),
         };
+        sink.uses(account);
         sink.hold(self.warm.urgent());
         let ends = Instant::now() + self.deadlines.total;
         let mut attempts = Attempts::new(&self.refusals, turn);
@@ -114,7 +116,6 @@ impl Inner {
                     }
                 }
                 Err(Stop::Failed(failure)) => {
-                    self.remember_limit(&failure);
                     sink.fail(failure);
                 }
                 Err(Stop::Unfit(unfit)) => sink.fail(unfit.unmet.into()),
@@ -124,9 +125,15 @@ impl Inner {
         }
     }
 
-    async fn admit(&self) -> Result<OwnedSemaphorePermit, TurnFailure> {
-        self.check_limit()?;
-        self.admission.enter().await
+    /// A place for the turn, and the use of the account for it. Where the account refuses, nobody waits for a place.
+    async fn admit(&self, turn: &Turn) -> Result<(Place, AccountUse), TurnFailure> {
+        let account = self.account.enter(&turn.model)?;
+        let place = tokio::select! {
+            biased;
+            failure = account.refused() => return Err(failure),
+            place = self.admission.enter() => place?,
+        };
+        Ok((place, account))
     }
 
     /// Asks in the process that holds the conversation, if one waits, else in a fresh one. What is put once more goes to a

@@ -78,6 +78,7 @@ impl Claude {
                 // Dropping it kills the process.
                 () = teller.closed() => return,
                 () = stop.cancelled() => Err(TurnFailure::ShuttingDown),
+                () = inner.account.signed_out() => Err(TurnFailure::SignedOut),
             };
             // Whoever asked may have left.
             let _ = teller.send(counted);
@@ -89,7 +90,8 @@ impl Claude {
 
 impl Inner {
     async fn count(&self, scope: &Scope, turn: &Turn) -> Result<u64, TurnFailure> {
-        self.check_limit()?;
+        // The API counts, whatever the limits: that a count succeeds says nothing about them.
+        self.account.expect_open(&turn.model)?;
         let _place = self.admission.enter().await?;
         let deadline = Instant::now() + self.deadlines.first_frame;
         let late = |_| TurnFailure::FirstFrameTimeout { seconds: self.deadlines.first_frame.as_secs() };

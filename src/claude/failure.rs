@@ -20,6 +20,9 @@ pub enum TurnFailure {
     /// Whoever asked may not ask any more.
     #[error("the key was revoked, or has expired")]
     CallerEnded,
+    /// The sign-in was ended: the CLI is not asked any more with this credential.
+    #[error("the sign-in to Claude was ended")]
+    SignedOut,
     /// No event of the answer came in time.
     #[error("the model did not begin to answer within {seconds} s")]
     FirstFrameTimeout {
@@ -108,6 +111,9 @@ pub enum ApiFailureKind {
     InvalidRequest,
     /// Too many requests at this moment; not the subscription's limit.
     RateLimited,
+    /// The request would take extra usage that the account does not have: a long context, or certain models. Other requests
+    /// may still be answered.
+    ExtraUsage,
     /// The API is overloaded.
     Overloaded,
     /// The API could not be reached, or the connection was lost.
@@ -125,6 +131,7 @@ impl TurnFailure {
             Self::Busy => "busy",
             Self::ShuttingDown => "shutting_down",
             Self::CallerEnded => "caller_ended",
+            Self::SignedOut => "signed_out",
             Self::FirstFrameTimeout { .. } => "first_frame_timeout",
             Self::IdleTimeout { .. } => "idle_timeout",
             Self::TotalTimeout { .. } => "total_timeout",
@@ -146,6 +153,7 @@ impl TurnFailure {
                 ApiFailureKind::RequestTooLarge => "api_request_too_large",
                 ApiFailureKind::InvalidRequest => "api_invalid_request",
                 ApiFailureKind::RateLimited => "api_rate_limited",
+                ApiFailureKind::ExtraUsage => "api_extra_usage",
                 ApiFailureKind::Overloaded => "api_overloaded",
                 ApiFailureKind::Unreachable => "api_unreachable",
                 ApiFailureKind::Server => "api_server",

@@ -3,6 +3,7 @@
 //! One pass of serde over a line: the raw frame is flat, so nothing is buffered and texts are borrowed where they can
 //! be. New kinds of frames appear with every release of the CLI; they end in [`Frame::Unknown`] and are counted.
 
+mod rate_limit;
 mod raw;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+pub use rate_limit::{RateLimit, WindowUse};
 use raw::{Kind, RawBlock, RawDelta, RawEvent, RawFrame, RawMessage, RawRequest, RawUserMessage, Text};
 
 /// One frame of the CLI.
@@ -203,19 +205,6 @@ pub struct ControlRequest<'a> {
     pub subtype: Cow<'a, str>,
     /// The JSON-RPC message to the server of the tools.
     pub message: Option<&'a RawValue>,
-}
-
-/// The state of the subscription's limits.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct RateLimit {
-    /// `allowed`, `allowed_warning` or `rejected`.
-    pub status: String,
-    /// When the limit is lifted, in Unix seconds.
-    #[serde(rename = "resetsAt")]
-    pub resets_at: Option<u64>,
-    /// Which limit: `five_hour`, ….
-    #[serde(rename = "rateLimitType")]
-    pub kind: Option<String>,
 }
 
 /// A line that is no frame.

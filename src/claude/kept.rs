@@ -27,10 +27,12 @@ pub struct KeepLimits {
     pub processes: usize,
 }
 
-/// The processes that wait, the oldest first. Cheap to clone.
+/// The processes that wait, the oldest first, as one owner sees them: he finds his own alone, while the bounds are for those
+/// of all owners. Cheap to clone; a clone is the same owner's.
 #[derive(Debug, Clone)]
 pub struct Kept {
     waiting: Arc<Mutex<Waiting>>,
+    owner: u64,
     limits: KeepLimits,
     budget: Budget,
 }
@@ -39,11 +41,13 @@ pub struct Kept {
 struct Waiting {
     entries: VecDeque<Entry>,
     last_id: u64,
+    last_owner: u64,
 }
 
 #[derive(Debug)]
 struct Entry {
     id: EntryId,
+    owner: u64,
     key: ConversationKey,
     parked: bool,
     claim: Claim<Conversation>,
@@ -75,7 +79,15 @@ impl Kept {
     /// Nothing yet.
     #[must_use]
     pub fn new(limits: KeepLimits, budget: Budget) -> Self {
-        Self { waiting: Arc::default(), limits, budget }
+        Self { waiting: Arc::default(), owner: 0, limits, budget }
+    }
+
+    /// The same for another owner: nothing that one of them keeps is found by the other.
+    #[must_use]
+    pub fn of_another(&self) -> Self {
+        let mut waiting = self.lock();
+        waiting.last_owner += 1;
+        Self { owner: waiting.last_owner, ..self.clone() }
     }
 
     /// Keeps a conversation, and ends the oldest one that there is no more place for. The watch must be run. Gives the
@@ -91,7 +103,8 @@ impl Kept {
         let mut waiting = self.lock();
         waiting.last_id += 1;
         let id = EntryId(waiting.last_id);
-        waiting.entries.push_back(Entry { id, key, parked: conversation.is_parked(), claim });
+        let (owner, parked) = (self.owner, conversation.is_parked());
+        waiting.entries.push_back(Entry { id, owner, key, parked, claim });
         while waiting.entries.len() > self.limits.processes {
             waiting.entries.pop_front();
         }
@@ -103,7 +116,8 @@ impl Kept {
         // The youngest: it has the best chance to live.
         let entry = {
             let mut waiting = self.lock();
-            let place = waiting.entries.iter().rposition(|entry| entry.key == key)?;
+            let is_it = |entry: &Entry| entry.owner == self.owner && entry.key == key;
+            let place = waiting.entries.iter().rposition(is_it)?;
             waiting.entries.remove(place)?
         };
         entry.claim.take().await
@@ -114,13 +128,13 @@ impl Kept {
         self.lock().entries.retain(|entry| entry.id != id);
     }
 
-    /// Ends the one that has waited longest; `false` where none waits.
+    /// Ends the one that has waited longest, whoever's it is; `false` where none waits.
     #[must_use]
     pub fn give_up_oldest(&self) -> bool {
         self.lock().entries.pop_front().is_some()
     }
 
-    /// Ends the one that has waited longest for the user; `false` where none does.
+    /// Ends the one that has waited longest for the user, whoever's it is; `false` where none does.
     #[must_use]
     pub fn give_up_oldest_live(&self) -> bool {
         let mut waiting = self.lock();
@@ -128,12 +142,13 @@ impl Kept {
         oldest.and_then(|place| waiting.entries.remove(place)).is_some()
     }
 
-    /// How many wait.
+    /// How many of the owner's wait.
     #[must_use]
     pub fn count(&self) -> KeptCount {
         let waiting = self.lock();
-        let parked = waiting.entries.iter().filter(|entry| entry.parked).count();
-        KeptCount { live: waiting.entries.len() - parked, parked }
+        let own = waiting.entries.iter().filter(|entry| entry.owner == self.owner);
+        let parked = own.clone().filter(|entry| entry.parked).count();
+        KeptCount { live: own.count() - parked, parked }
     }
 
     fn patience(&self, conversation: &Conversation) -> Duration {

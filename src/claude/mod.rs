@@ -4,6 +4,7 @@
 //!   [`said`] remembers them as a client will send them back.
 //! - [`features`], [`command_line`], [`launcher`], [`process`], [`line_reader`]: how a process is started, bounded and
 //!   ended.
+//! - [`installed`]: the CLI on this machine; [`machine`]: what all tenants have in common.
 //! - [`supply`]: starts processes; [`warm`]: those that wait before they are needed; [`admission`]: how many turns run at
 //!   once.
 //! - [`session`], [`conversation`]: one process and the conversation in it; [`tool_server`]: its tools; [`parked`]: which
@@ -16,15 +17,20 @@
 //! - `answering`: one turn, from the queue to the end of its process or to its next turn.
 //! - `counting`: how many tokens a turn would be.
 //! - [`catalog`], [`credential`], [`failure`]: the models, who is signed in, what can go wrong.
+//! - [`account`]: whether the credential may be used at the moment; [`subscription`]: how far its limits are used;
+//!   [`sign_out`]: its end.
+//! - [`cli_command`]: harmless commands of the CLI, for the operator.
 //!
 //! [`Claude`] is the whole of it, as the endpoints see it.
 
+pub mod account;
 pub mod admission;
 pub mod answer;
 mod answering;
 mod attempts;
 pub mod budget;
 pub mod catalog;
+pub mod cli_command;
 pub mod command_line;
 pub mod conversation;
 pub mod conversation_key;
@@ -35,9 +41,11 @@ pub mod features;
 pub mod frame_in;
 pub mod frame_out;
 pub mod handover;
+pub mod installed;
 pub mod kept;
 pub mod launcher;
 pub mod line_reader;
+pub mod machine;
 pub mod memory;
 pub mod parked;
 pub mod process;
@@ -47,32 +55,39 @@ pub mod rendition;
 pub mod said;
 pub mod session;
 pub mod shaping;
+pub mod sign_out;
 pub mod sink;
 pub mod stop_strings;
+pub mod subscription;
 pub mod supply;
 pub mod tool_server;
 pub mod warm;
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use account::{Account, AccountSettings};
 use admission::Admission;
 use budget::Budget;
 use catalog::{Catalog, CliModel};
+use cli_command::Commands;
 use conversation::Deadlines;
+use credential::Credential;
 use failure::TurnFailure;
 use frame_in::ControlRequest;
 use kept::{KeepLimits, Kept, KeptCount};
+use machine::Machine;
 use prompt_cache::{CacheTtl, HistoryMarks};
 use refusals::Refusals;
 use session::Session;
 pub use sink::Answer;
+use subscription::SubscriptionState;
 use supply::{ProcessSettings, ProcessSupply};
-use warm::{Warm, WarmCount, WarmLimits, WarmProcesses};
+use warm::{Floor, Warm, WarmCount, WarmLimits, WarmProcesses};
 
 use crate::scope::Scope;
 use crate::turn::Turn;
@@ -86,19 +101,21 @@ pub struct ClaudeSettings {
     pub deadlines: Deadlines,
     /// Turns at once.
     pub max_concurrency: usize,
-    /// Turns that may wait for a place.
+    /// Turns that may wait for a place of a tenant's own, and for one of all.
     pub queue_size: usize,
     /// How long a turn may wait for its place.
     pub queue_timeout: Duration,
-    /// How long, and how many, processes wait for what comes next in their conversation.
+    /// How long, and how many, processes wait for what comes next in their conversation, whoever's it is.
     pub keep: KeepLimits,
-    /// How many processes wait for a question of any conversation, and how long.
+    /// How many processes wait for a question of any conversation, and how long; in all no more than half of the memory is for.
     pub warm: WarmLimits,
     /// Bytes of memory that all processes may take together.
     pub memory_budget: u64,
+    /// Whose credential it is, and how its refusals are dealt with.
+    pub account: AccountSettings,
 }
 
-/// The model behind the CLI. Cheap to clone.
+/// The model behind the CLI, for one credential. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Claude {
     inner: Arc<Inner>,
@@ -111,14 +128,15 @@ struct Inner {
     /// How long a turn may wait for the memory of a process.
     patience: Duration,
     budget: Budget,
+    /// This one's own alone.
     kept: Kept,
     warm: WarmProcesses,
     marks: HistoryMarks,
     refusals: Refusals,
     catalog: Arc<Catalog>,
     deadlines: Deadlines,
-    /// A usage limit that was hit, until it is lifted: more requests would only start processes in vain.
-    usage_limit: Mutex<Option<UsageLimit>>,
+    account: Arc<Account>,
+    commands: Commands,
     /// One listing of models at a time.
     listing: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
@@ -128,7 +146,7 @@ struct Inner {
     drain: CancellationToken,
 }
 
-/// What the processes of the CLI do, and what they take.
+/// What processes of the CLI do, and what all of them take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Processes {
     /// They wait for a question of any conversation.
@@ -145,53 +163,70 @@ pub struct Processes {
     pub memory_budget: u64,
 }
 
-#[derive(Debug, Clone)]
-struct UsageLimit {
-    resets_at: SystemTime,
-    sentence: String,
+impl Processes {
+    /// Together with others on the same machine: its memory is told once.
+    #[must_use]
+    pub fn and(self, others: Self) -> Self {
+        Self {
+            warm: WarmCount {
+                starting: self.warm.starting + others.warm.starting,
+                generic: self.warm.generic + others.warm.generic,
+                prepared: self.warm.prepared + others.warm.prepared,
+            },
+            working: self.working + others.working,
+            kept: KeptCount {
+                live: self.kept.live + others.kept.live,
+                parked: self.kept.parked + others.kept.parked,
+            },
+            queued: self.queued + others.queued,
+            ..self
+        }
+    }
 }
 
 impl Claude {
-    /// Makes ready; no process is started yet.
+    /// Makes ready, on a machine of its own; no process is started yet.
     ///
     /// # Errors
     /// When the folders cannot be made or the thread that starts processes cannot be started.
     pub fn new(settings: ClaudeSettings) -> std::io::Result<Self> {
+        Self::on(&Machine::new(&settings)?, settings, None)
+    }
+
+    /// Makes ready, on a machine that others may use too. `max_concurrency` is its own; the machine's bounds hold for all. With
+    /// a `tenant`'s name its folders are that tenant's alone, and none of its processes waits before it is used.
+    ///
+    /// # Errors
+    /// When the folders cannot be made.
+    pub fn on(machine: &Machine, settings: ClaudeSettings, tenant: Option<&str>) -> std::io::Result<Self> {
         let marks = HistoryMarks::new(CacheTtl::of(&settings.process.credential));
-        let budget = Budget::new(settings.memory_budget, memory::expected_of(&settings.process.program));
-        let kept = Kept::new(settings.keep, budget.clone());
-        let supply = Arc::new(ProcessSupply::new(settings.process)?);
+        let starter = Arc::clone(&machine.starter);
+        let supply = Arc::new(ProcessSupply::by(starter, settings.process, tenant)?);
         let catalog = Arc::new(Catalog::default());
         let (tasks, drain) = (TaskTracker::new(), CancellationToken::new());
         let warm = WarmProcesses::new(
             settings.warm,
+            if tenant.is_some() { Floor::WhileUsed } else { Floor::Always },
+            machine.clone(),
             Arc::clone(&supply),
-            budget.clone(),
-            kept.clone(),
             Arc::clone(&catalog),
             tasks.clone(),
             drain.clone(),
         );
-        // A turn that is let in finds memory for its process, if others give theirs back.
-        let places = settings.max_concurrency.min(budget.processes());
-        tracing::info!(
-            memory_budget_mib = budget.limit() >> 20,
-            processes = budget.processes(),
-            answers_at_once = places,
-            "room for processes of the Claude Code CLI"
-        );
+        let places = Arc::clone(&machine.places);
         let inner = Inner {
             supply,
-            admission: Admission::new(places, settings.queue_size, settings.queue_timeout),
+            admission: Admission::new(settings.max_concurrency, places, settings.queue_timeout),
             patience: settings.queue_timeout,
-            budget,
-            kept,
+            budget: machine.budget.clone(),
+            kept: machine.kept.of_another(),
             warm,
             marks,
             refusals: Refusals::default(),
             catalog,
             deadlines: settings.deadlines,
-            usage_limit: Mutex::default(),
+            account: Account::new(settings.account),
+            commands: Commands::default(),
             listing: tokio::sync::Mutex::default(),
             tasks,
             stop: CancellationToken::new(),
@@ -223,6 +258,7 @@ impl Claude {
                 // Dropping the run kills its process.
                 () = stop.cancelled() => sink.fail(TurnFailure::ShuttingDown),
                 () = ended.cancelled() => sink.fail(TurnFailure::CallerEnded),
+                () = inner.account.signed_out() => sink.fail(TurnFailure::SignedOut),
             }
         });
         answer
@@ -233,6 +269,7 @@ impl Claude {
     /// # Errors
     /// When the CLI cannot be asked and nothing is in memory.
     pub async fn models(&self) -> Result<Vec<CliModel>, TurnFailure> {
+        self.inner.account.expect_signed_in()?;
         if let Some((models, true)) = self.inner.catalog.models() {
             return Ok(models);
         }
@@ -278,7 +315,7 @@ impl Claude {
     /// # Errors
     /// When there is no usable one.
     pub async fn cli_version(&self) -> Result<&str, TurnFailure> {
-        self.inner.supply.version().await
+        self.inner.supply.starter().version().await
     }
 
     /// The fields of a request that the installed CLI does not hand on as they are.
@@ -296,19 +333,19 @@ impl Claude {
         fields
     }
 
-    /// How many turns run at once.
+    /// How many of its turns run at once.
     #[must_use]
     pub fn places(&self) -> usize {
         self.inner.admission.places()
     }
 
-    /// How many more turns could start at once.
+    /// How many more of its turns could start at once.
     #[must_use]
     pub fn free_places(&self) -> usize {
         self.inner.admission.free_places()
     }
 
-    /// What its processes do.
+    /// What its processes do. The memory is that of all on the machine.
     #[must_use]
     pub fn processes(&self) -> Processes {
         let inner = &self.inner;
@@ -324,8 +361,26 @@ impl Claude {
 
     /// Keeps processes waiting for a question, in the background.
     pub fn keep_warm(&self) {
-        let warm = self.inner.warm.clone();
-        self.inner.tasks.spawn(warm.keep());
+        let (warm, account) = (self.inner.warm.clone(), Arc::clone(&self.inner.account));
+        self.inner.tasks.spawn(warm.keep(account));
+    }
+
+    /// How far the subscription's limits are used, as far as answers told.
+    #[must_use]
+    pub fn subscription(&self) -> SubscriptionState {
+        self.inner.account.subscription()
+    }
+
+    /// What may be asked with the credential at the moment.
+    #[must_use]
+    pub fn account(&self) -> &Account {
+        &self.inner.account
+    }
+
+    /// Whose credential it is.
+    #[must_use]
+    pub fn credential(&self) -> &Credential {
+        self.inner.supply.credential()
     }
 
     /// Whether the server is about to stop and takes no more questions.
@@ -372,25 +427,5 @@ impl Inner {
         session.queue_control(ControlRequest::Initialize { system_prompt: "", servers })?;
         session.flush().await?;
         session.settle(|body| self.catalog.learn_models(body)).await
-    }
-
-    fn remember_limit(&self, failure: &TurnFailure) {
-        if let TurnFailure::UsageLimit { resets_at: Some(resets_at), sentence } = failure {
-            let limit = UsageLimit { resets_at: *resets_at, sentence: sentence.clone() };
-            *self.usage_limit.lock().unwrap_or_else(PoisonError::into_inner) = Some(limit);
-        }
-    }
-
-    fn check_limit(&self) -> Result<(), TurnFailure> {
-        let mut known = self.usage_limit.lock().unwrap_or_else(PoisonError::into_inner);
-        match known.clone() {
-            Some(limit) if limit.resets_at > SystemTime::now() => {
-                Err(TurnFailure::UsageLimit { resets_at: Some(limit.resets_at), sentence: limit.sentence })
-            }
-            _ => {
-                *known = None;
-                Ok(())
-            }
-        }
     }
 }

@@ -78,6 +78,56 @@ impl Spawner {
     /// When the launcher cannot be started: no memory, no processes or descriptors left. A CLI that cannot be executed
     /// shows later, as the end of its output with [`launcher::CANNOT_EXECUTE`].
     pub async fn spawn(&self, line: &CommandLine, credential: &Credential) -> io::Result<CliProcess> {
+        let (child, deaths) = self.launch(line, credential).await?;
+        let mut process = CliProcess::new(child, deaths)?;
+        if let Some(secret) = credential.secret() {
+            // A launcher that died already shows by the end of its output, with its reason.
+            let _ = process.write(&[secret.expose_secret().as_bytes(), b"\n"].concat()).await;
+        }
+        Ok(process)
+    }
+
+    /// Runs a CLI to its end, by way of the launcher, with the credential and nothing else on its stdin. Dropping the future
+    /// kills it.
+    ///
+    /// # Errors
+    /// As [`Spawner::spawn`], and when the launcher cannot become the CLI.
+    pub async fn run(
+        &self,
+        line: &CommandLine,
+        credential: &Credential,
+        bounds: OutputBounds,
+    ) -> io::Result<Output> {
+        let (mut child, deaths) = self.launch(line, credential).await?;
+        let missing = || io::Error::other("a pipe of the process is missing");
+        let stdin = child.stdin.take().ok_or_else(missing)?;
+        let stdout = child.stdout.take().ok_or_else(missing)?;
+        let stderr = child.stderr.take().ok_or_else(missing)?;
+        let mut process = RunningGroup::new(child, deaths)?;
+        let (mut out, mut err) = (Head::default(), Head::default());
+        let talk = async {
+            write_secret(stdin, credential).await;
+            tokio::join!(
+                keep_head(stdout, &mut out, bounds.bytes),
+                keep_head(stderr, &mut err, bounds.bytes)
+            );
+        };
+        let end = async {
+            process.ended().await;
+            // What it has started must not hold its output open.
+            process.kill();
+        };
+        let in_time = tokio::time::timeout(bounds.time, async { tokio::join!(talk, end) }).await.is_ok();
+        process.kill();
+        let status = process.child.wait().await?;
+        if status.code() == Some(i32::from(launcher::CANNOT_EXECUTE)) {
+            return Err(io::Error::other(String::from_utf8_lossy(&err.bytes).trim().to_owned()));
+        }
+        let is_cut = out.is_cut || err.is_cut;
+        Ok(Output { exit_code: status.code(), stdout: out.bytes, stderr: err.bytes, is_cut, in_time })
+    }
+
+    async fn launch(&self, line: &CommandLine, credential: &Credential) -> io::Result<(Child, ChildSignals)> {
         let launch = Launch {
             parent: std::process::id(),
             credential_variable: credential.descriptor_variable(),
@@ -102,14 +152,32 @@ impl Spawner {
         let (reply, child) = oneshot::channel();
         let gone = || io::Error::other("the thread that starts processes is gone");
         self.orders.send(Order { command, reply }).map_err(|_| gone())?;
-        let child = child.await.map_err(|_| gone())??;
-        let mut process = CliProcess::new(child, deaths)?;
-        if let Some(secret) = credential.secret() {
-            // A launcher that died already shows by the end of its output, with its reason.
-            let _ = process.write(&[secret.expose_secret().as_bytes(), b"\n"].concat()).await;
-        }
-        Ok(process)
+        Ok((child.await.map_err(|_| gone())??, deaths))
     }
+}
+
+/// How much of the output of a process is kept, and how long it may run.
+#[derive(Debug, Clone, Copy)]
+pub struct OutputBounds {
+    /// Bytes of its stdout, and of its stderr; the rest is read and dropped.
+    pub bytes: usize,
+    /// Then it is killed.
+    pub time: Duration,
+}
+
+/// What a process said that was run to its end.
+#[derive(Debug)]
+pub struct Output {
+    /// Its exit status; `None` if it was killed.
+    pub exit_code: Option<i32>,
+    /// The beginning of its stdout.
+    pub stdout: Vec<u8>,
+    /// The beginning of its stderr.
+    pub stderr: Vec<u8>,
+    /// Whether more was said.
+    pub is_cut: bool,
+    /// Whether it ended by itself.
+    pub in_time: bool,
 }
 
 /// The path of this program. On Linux the link of the running program itself, which works even when the file was
@@ -158,18 +226,25 @@ pub async fn run_in_terminal(program: &std::path::Path, arguments: &[&str]) -> i
     Command::new(program).args(arguments).status().await
 }
 
+/// A child of this program and what it has started. Dropped, it is killed as a whole.
+#[derive(Debug)]
+struct RunningGroup {
+    child: Child,
+    /// The child's id, which is its group's too.
+    id: Pid,
+    /// Tells that some child of this program has ended.
+    deaths: ChildSignals,
+}
+
 /// A running CLI. Dropped, it takes its whole process group with it.
 #[derive(Debug)]
 pub struct CliProcess {
-    child: Child,
-    group: Pid,
+    group: RunningGroup,
     stdin: Option<ChildStdin>,
     stdout: LineReader<ChildStdout>,
     stderr: Arc<Mutex<VecDeque<u8>>>,
     /// Reads its stderr.
     stderr_reader: JoinHandle<()>,
-    /// Tells that some child of this program has ended.
-    deaths: ChildSignals,
     /// The memory it takes, given back after its end.
     share: Option<Share>,
 }
@@ -177,21 +252,17 @@ pub struct CliProcess {
 impl CliProcess {
     fn new(mut child: Child, deaths: ChildSignals) -> io::Result<Self> {
         let missing = || io::Error::other("a pipe of the process is missing");
-        let group =
-            child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).ok_or_else(missing)?;
         let stdout = child.stdout.take().ok_or_else(missing)?;
         let stderr = Arc::new(Mutex::new(VecDeque::new()));
         let drain: ChildStderr = child.stderr.take().ok_or_else(missing)?;
         // Ends by itself when the process group is gone.
         let stderr_reader = tokio::spawn(keep_tail(drain, Arc::clone(&stderr)));
         Ok(Self {
-            group,
             stdin: child.stdin.take(),
             stdout: LineReader::new(stdout),
             stderr,
             stderr_reader,
-            deaths,
-            child,
+            group: RunningGroup::new(child, deaths)?,
             share: None,
         })
     }
@@ -212,7 +283,7 @@ impl CliProcess {
     /// The CLI's process id, which is its group's too.
     #[must_use]
     pub fn id(&self) -> i32 {
-        self.group.as_raw_pid()
+        self.group.id.as_raw_pid()
     }
 
     /// Writes to the CLI's stdin.
@@ -235,7 +306,7 @@ impl CliProcess {
             let has_ended = tokio::select! {
                 biased;
                 line = self.stdout.next_line() => break line?.is_some(),
-                () = some_death(&mut self.deaths) => self.has_ended(),
+                () = some_death(&mut self.group.deaths) => self.group.has_ended(),
             };
             if has_ended {
                 self.kill();
@@ -273,16 +344,13 @@ impl CliProcess {
 
     /// Kills the group at once, without waiting for its end.
     pub fn kill(&mut self) {
-        // As long as the child was not waited for, the id cannot belong to anyone else.
-        if self.child.id().is_some() {
-            let _ = rustix::process::kill_process_group(self.group, Signal::KILL);
-        }
+        self.group.kill();
     }
 
     /// Kills the group and waits for the process's end.
     pub async fn kill_and_wait(mut self) -> Option<ExitStatus> {
         self.kill();
-        self.child.wait().await.ok()
+        self.group.child.wait().await.ok()
     }
 
     /// Lets a process at rest end by itself, and kills it when it does not.
@@ -300,7 +368,7 @@ impl CliProcess {
         let ended = async {
             // A process that still writes must not be stopped by a full pipe.
             while let Ok(Some(_)) = self.next_line().await {}
-            self.ended().await;
+            self.group.ended().await;
         };
         let _ = tokio::time::timeout(time, ended).await;
         self.kill_and_wait().await;
@@ -308,9 +376,31 @@ impl CliProcess {
 
     /// Waits for the end of a process whose output has ended, killing what is left of it and of its group.
     pub async fn reap(&mut self) -> String {
-        let _ = tokio::time::timeout(Duration::from_millis(200), self.ended()).await;
+        let _ = tokio::time::timeout(Duration::from_millis(200), self.group.ended()).await;
         self.kill();
-        self.child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string())
+        self.group.child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string())
+    }
+
+    /// Whether the process ended because the launcher could not become the CLI.
+    #[must_use]
+    pub fn could_not_execute(&mut self) -> bool {
+        let status = self.group.child.try_wait().ok().flatten();
+        status.and_then(|status| status.code()) == Some(i32::from(launcher::CANNOT_EXECUTE))
+    }
+}
+
+impl RunningGroup {
+    fn new(child: Child, deaths: ChildSignals) -> io::Result<Self> {
+        let gone = || io::Error::other("the process is gone");
+        let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).ok_or_else(gone)?;
+        Ok(Self { child, id, deaths })
+    }
+
+    fn kill(&mut self) {
+        // As long as the child was not waited for, the id cannot belong to anyone else.
+        if self.child.id().is_some() {
+            let _ = rustix::process::kill_process_group(self.id, Signal::KILL);
+        }
     }
 
     /// Ready when the process has ended. It is not waited for: its id, which is its group's, stays its own until the
@@ -323,20 +413,38 @@ impl CliProcess {
 
     fn has_ended(&self) -> bool {
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        self.child.id().is_none() || !matches!(waitid(WaitId::Pid(self.group), look), Ok(None))
-    }
-
-    /// Whether the process ended because the launcher could not become the CLI.
-    #[must_use]
-    pub fn could_not_execute(&mut self) -> bool {
-        let status = self.child.try_wait().ok().flatten();
-        status.and_then(|status| status.code()) == Some(i32::from(launcher::CANNOT_EXECUTE))
+        self.child.id().is_none() || !matches!(waitid(WaitId::Pid(self.id), look), Ok(None))
     }
 }
 
-impl Drop for CliProcess {
+impl Drop for RunningGroup {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// Writes the credential's line, if it has one, and closes stdin.
+async fn write_secret(mut stdin: ChildStdin, credential: &Credential) {
+    if let Some(secret) = credential.secret() {
+        // A launcher that died already shows by its exit status.
+        let _ = stdin.write_all(&[secret.expose_secret().as_bytes(), b"\n"].concat()).await;
+    }
+}
+
+/// The beginning of a stream.
+#[derive(Debug, Default)]
+struct Head {
+    bytes: Vec<u8>,
+    is_cut: bool,
+}
+
+/// Reads a stream to its end and keeps the first `most` bytes.
+async fn keep_head(mut stream: impl AsyncRead + Unpin, head: &mut Head, most: usize) {
+    let mut buffer = [0_u8; 4096];
+    while let Ok(read @ 1..) = stream.read(&mut buffer).await {
+        let kept = read.min(most - head.bytes.len());
+        head.bytes.extend_from_slice(&buffer[..kept]);
+        head.is_cut |= kept < read;
     }
 }
 

@@ -32,7 +32,7 @@ impl CacheTtl {
     #[must_use]
     pub fn of(credential: &Credential) -> Self {
         match credential {
-            Credential::OauthToken(_) | Credential::ConfigDir(_) => Self::OneHour,
+            Credential::OauthToken(_) | Credential::ConfigDir(_) | Credential::Missing => Self::OneHour,
             Credential::ApiKey(_) => Self::FiveMinutes,
         }
     }

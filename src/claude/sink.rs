@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::account::AccountUse;
 use super::answer::AnswerEvent;
 use super::failure::TurnFailure;
+use super::frame_out::{Event, Frame};
 use super::shaping::Unfit;
 use super::warm::Urgent;
 
@@ -71,6 +73,8 @@ pub struct Sink {
     has_passed: bool,
     /// Held until then.
     urgent: Option<Urgent>,
+    /// Is told what the answer says of the account.
+    account: Option<AccountUse>,
     origin: Arc<OriginCell>,
 }
 
@@ -119,12 +123,26 @@ impl Sink {
     /// A sink that writes to `events`, a channel with nothing in it yet. It keeps one of its places for a failure.
     fn new(events: mpsc::Sender<Result<AnswerEvent, TurnFailure>>) -> Self {
         let last_word = events.clone().try_reserve_owned().ok();
-        Self { events, last_word, has_passed: false, urgent: None, origin: Arc::default() }
+        Self { events, last_word, has_passed: false, urgent: None, account: None, origin: Arc::default() }
     }
 
     /// Holds this until the reader is given something.
     pub fn hold(&mut self, urgent: Urgent) {
         self.urgent = Some(urgent);
+    }
+
+    /// Tells that use of the account what becomes of the turn.
+    pub fn uses(&mut self, account: AccountUse) {
+        self.account = Some(account);
+    }
+
+    /// Notes what a frame of the answer says of the account.
+    pub fn note(&mut self, frame: &Frame<'_>) {
+        match (&mut self.account, frame) {
+            (Some(account), Frame::RateLimit(limit)) => account.heard(limit),
+            (Some(account), Frame::Event(Event::MessageStart { .. })) => account.answered(),
+            _ => {}
+        }
     }
 
     /// Notes which process answers.
@@ -184,6 +202,10 @@ impl Sink {
 
     /// Passes a failure on, behind what the reader has not read yet. The first one counts.
     pub fn fail(&mut self, failure: TurnFailure) {
+        // Before the reader knows: what he asks next is to be refused already.
+        if let Some(account) = self.account.take() {
+            account.failed(&failure);
+        }
         if let Some(room) = self.last_word.take() {
             room.send(Err(failure));
         }

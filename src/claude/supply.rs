@@ -1,17 +1,17 @@
-//! Starts processes, and ends them.
+//! Starts processes for one credential, and ends them.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OnceCell;
 
 use super::budget::Share;
 use super::command_line::{self, CliProgram, CommandLine, Folders};
 use super::credential::Credential;
 use super::failure::TurnFailure;
-use super::features::{self, CliFeatures};
-use super::process::{self, CliProcess, Spawner};
+use super::installed::Starter;
+use super::process::{CliProcess, Output, OutputBounds};
 use super::prompt_cache::CacheTtl;
 use super::session::Session;
 
@@ -34,61 +34,14 @@ pub struct ProcessSettings {
     pub version: Option<String>,
 }
 
-impl CliProgram {
-    /// What it says to one argument, such as `--version`.
-    ///
-    /// # Errors
-    /// When it cannot be started or fails; the message names the program and the argument.
-    pub async fn say(&self, argument: &str) -> std::io::Result<String> {
-        let arguments: Vec<&str> = self.subcommand().into_iter().chain([argument]).collect();
-        process::output_of(self.path(), &arguments).await.map_err(|error| {
-            std::io::Error::new(error.kind(), format!("`{} {argument}`: {error}", self.path().display()))
-        })
-    }
-
-    /// Its version, as `2.1.329`.
-    ///
-    /// # Errors
-    /// When it does not say one: then it is not the CLI.
-    pub async fn version(&self) -> std::io::Result<String> {
-        let said = self.say("--version").await?;
-        let not_the_cli =
-            || std::io::Error::other(format!("{} is not the Claude Code CLI", self.path().display()));
-        features::version(&said).map(ToOwned::to_owned).ok_or_else(not_the_cli)
-    }
-}
-
-/// A place among the processes that are being started. To be held until the process has said its first word.
-#[derive(Debug)]
-pub struct Starting(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
-
 /// Starts processes.
 #[derive(Debug)]
 pub struct ProcessSupply {
     settings: ProcessSettings,
     credential_name: String,
     folders: Folders,
-    spawner: Spawner,
-    /// Starts at a time: a start keeps a core busy for some 0.65 s, more at once only make each slower.
-    starts: Arc<Semaphore>,
-    version: OnceCell<String>,
-    installed: OnceCell<Installed>,
-}
-
-/// What is known of the installed CLI.
-#[derive(Debug, Clone)]
-pub struct Installed {
-    /// Its version, as `2.1.329`.
-    pub version: String,
-    command_line: CommandLine,
-}
-
-impl Installed {
-    /// Whether it can be set up before there is a turn; see [`features::can_be_prepared`].
-    #[must_use]
-    pub fn can_be_prepared(&self) -> bool {
-        features::can_be_prepared(&self.version)
-    }
+    starter: Arc<Starter>,
+    command_line: OnceCell<CommandLine>,
 }
 
 impl ProcessSupply {
@@ -96,30 +49,41 @@ impl ProcessSupply {
     ///
     /// # Errors
     /// When a folder cannot be made or the thread cannot be started.
-    pub fn new(mut settings: ProcessSettings) -> std::io::Result<Self> {
-        settings.program = settings.program.anywhere();
-        let credential_name = settings.credential.folder_name();
-        let own = settings.state_dir.join("claude").join(&credential_name);
+    pub fn new(settings: ProcessSettings) -> std::io::Result<Self> {
+        let starter = Arc::new(Starter::new(&settings)?);
+        Self::by(starter, settings, None)
+    }
+
+    /// Makes the folders. Processes are started by `starter`, which may start those of others too. With an `owner`'s name the
+    /// folders are that owner's alone, whatever the credential.
+    ///
+    /// # Errors
+    /// When a folder cannot be made.
+    pub fn by(
+        starter: Arc<Starter>,
+        settings: ProcessSettings,
+        owner: Option<&str>,
+    ) -> std::io::Result<Self> {
+        let of_credential = settings.credential.folder_name();
+        let (all, credential_name) = (
+            settings.state_dir.join("claude"),
+            match owner {
+                None => of_credential.clone(),
+                Some(owner) => format!("{owner}/{of_credential}"),
+            },
+        );
+        let own = owner.map_or_else(|| all.clone(), |owner| all.join("tenants").join(owner));
+        let own = own.join(of_credential);
         let config = match &settings.credential {
-            Credential::ConfigDir(folder) => folder.clone(),
-            Credential::OauthToken(_) | Credential::ApiKey(_) => own.join("config"),
+            // Processes run elsewhere.
+            Credential::ConfigDir(folder) => std::path::absolute(folder)?,
+            Credential::OauthToken(_) | Credential::ApiKey(_) | Credential::Missing => own.join("config"),
         };
         let folders = Folders { home: own.join("home"), config, work: settings.state_dir.join("empty") };
         for folder in [&folders.home, &folders.config, &folders.work] {
             make_private(folder)?;
         }
-        let version = OnceCell::new_with(settings.version.clone());
-        let spawner = Spawner::start(settings.launcher.clone())?;
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Ok(Self {
-            settings,
-            credential_name,
-            folders,
-            spawner,
-            starts: Arc::new(Semaphore::new(cores)),
-            version,
-            installed: OnceCell::new(),
-        })
+        Ok(Self { settings, credential_name, folders, starter, command_line: OnceCell::new() })
     }
 
     /// Tells credentials apart without telling them.
@@ -128,13 +92,10 @@ impl ProcessSupply {
         &self.credential_name
     }
 
-    /// A place among the processes that are being started, first come, first served.
-    ///
-    /// # Errors
-    /// Never, as long as the server runs.
-    pub async fn may_start(&self) -> Result<Starting, TurnFailure> {
-        let starts = Arc::clone(&self.starts);
-        starts.acquire_owned().await.map(Starting).map_err(|_closed| TurnFailure::ShuttingDown)
+    /// What starts its processes, and knows the installed CLI.
+    #[must_use]
+    pub fn starter(&self) -> &Starter {
+        &self.starter
     }
 
     /// Starts a process, whatever there is of memory, and however many are being started.
@@ -142,11 +103,20 @@ impl ProcessSupply {
     /// # Errors
     /// [`TurnFailure::Start`] when there is none to be had.
     pub async fn start_process(&self) -> Result<CliProcess, TurnFailure> {
-        let installed = self.installed().await?;
-        let process = self.spawner.spawn(&installed.command_line, &self.settings.credential).await;
-        let process = process.map_err(TurnFailure::Start)?;
-        tracing::debug!(pid = process.id(), "started a process of the Claude Code CLI");
-        Ok(process)
+        let line = self.command_line.get_or_try_init(|| self.command_line()).await?;
+        self.starter.start(line, &self.settings.credential).await
+    }
+
+    async fn command_line(&self) -> Result<CommandLine, TurnFailure> {
+        let installed = self.starter.installed().await?;
+        Ok(command_line::chat_process(
+            self.starter.program(),
+            installed.features,
+            &self.folders,
+            CacheTtl::of(&self.settings.credential),
+            self.settings.base_url.as_deref(),
+            &self.settings.passed_through,
+        ))
     }
 
     /// Starts a process that takes this share of the memory.
@@ -157,6 +127,30 @@ impl ProcessSupply {
         let mut process = self.start_process().await?;
         process.takes(share);
         Ok(Session::new(process))
+    }
+
+    /// Runs the CLI with these arguments to its end, with the credential, the folders and the environment that chat processes
+    /// have.
+    ///
+    /// # Errors
+    /// As [`ProcessSupply::start_process`].
+    pub async fn run(&self, arguments: &[&str], bounds: OutputBounds) -> Result<Output, TurnFailure> {
+        let arguments = self.starter.program().subcommand().into_iter().chain(arguments.iter().copied());
+        let of_chats = self.command_line.get_or_try_init(|| self.command_line()).await?;
+        let line = CommandLine { arguments: arguments.map(OsString::from).collect(), ..of_chats.clone() };
+        self.starter.run(&line, &self.settings.credential, bounds).await
+    }
+
+    /// Who is signed in.
+    #[must_use]
+    pub fn credential(&self) -> &Credential {
+        &self.settings.credential
+    }
+
+    /// Whether it is the real CLI that is run.
+    #[must_use]
+    pub fn is_real(&self) -> bool {
+        matches!(self.starter.program(), CliProgram::Installed(_))
     }
 
     /// Lets a process at rest end.
@@ -178,46 +172,6 @@ impl ProcessSupply {
         let id = session.process_id();
         session.interrupt_and_end().await;
         self.forget(id);
-    }
-
-    /// The version of the installed CLI, asked once it is first needed: that takes 10 ms.
-    ///
-    /// # Errors
-    /// [`TurnFailure::Start`] when the CLI does not answer; the next call asks again.
-    pub async fn version(&self) -> Result<&str, TurnFailure> {
-        let version = self.version.get_or_try_init(|| self.settings.program.version()).await;
-        version.map(String::as_str).map_err(TurnFailure::Start)
-    }
-
-    /// What is known of the installed CLI, looked up once it is first needed: that takes 130 ms.
-    ///
-    /// # Errors
-    /// [`TurnFailure::Start`] when the CLI does not answer; the next call looks again.
-    pub async fn installed(&self) -> Result<&Installed, TurnFailure> {
-        self.installed.get_or_try_init(|| self.look()).await
-    }
-
-    async fn look(&self) -> Result<Installed, TurnFailure> {
-        let program = &self.settings.program;
-        let help = async { program.say("--help").await.map_err(TurnFailure::Start) };
-        let (version, help) = tokio::try_join!(self.version(), help)?;
-        let command_line = command_line::chat_process(
-            program,
-            CliFeatures::from_help(&help),
-            &self.folders,
-            CacheTtl::of(&self.settings.credential),
-            self.settings.base_url.as_deref(),
-            &self.settings.passed_through,
-        );
-        match program {
-            CliProgram::Installed(path) => {
-                tracing::info!(version, path = %path.display(), "found the Claude Code CLI");
-            }
-            CliProgram::StandIn { .. } => {
-                tracing::info!("the built-in stand-in takes the place of the Claude Code CLI");
-            }
-        }
-        Ok(Installed { version: version.to_owned(), command_line })
     }
 
     /// Removes the note that the CLI keeps of a running session: whichever way a process was meant to end, it may have been

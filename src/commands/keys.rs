@@ -51,7 +51,7 @@ struct NewArguments {
     /// What the key is called, in lists and accounts.
     #[arg(long)]
     name: String,
-    /// The tenant with whose credential the key asks: one of COUPLET_TENANTS, or the default one.
+    /// The tenant with whose credential the key asks: one of those in the settings, or the default one.
     #[arg(long, value_name = "NAME", value_parser = tenant)]
     tenant: Option<TenantName>,
     /// When it expires: after a time (90d, 12h, 30m), or with the beginning of a day (2027-01-31, UTC).
@@ -190,8 +190,8 @@ fn open() -> Result<(Settings, Store), Box<dyn std::error::Error + Send + Sync>>
 }
 
 /// A key of a tenant that there is not would open nothing.
-fn check_tenant(tenant: &TenantName, _settings: &Settings) -> Outcome {
-    if *tenant == TenantName::default() {
+fn check_tenant(tenant: &TenantName, settings: &Settings) -> Outcome {
+    if *tenant == TenantName::default() || settings.tenants.has(tenant) {
         return Ok(());
     }
     Err(format!("There is no tenant {:?}: it must be one of COUPLET_TENANTS.", tenant.as_str()).into())

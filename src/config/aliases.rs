@@ -69,7 +69,7 @@ fn of_target(name: &str, target: &str) -> Result<Alias, Refusal> {
 fn of_effort(name: &str, effort: &str) -> Result<Effort, Refusal> {
     Effort::from_name(effort).ok_or_else(|| {
         let hint = did_you_mean(effort, Effort::NAMES);
-        at(&format!("{name}.effort"), format!("{effort:?} is no effort{hint}"))
+        Refusal::at(&format!("{name}.effort"), format!("{effort:?} is no effort{hint}"))
     })
 }
 
@@ -81,7 +81,7 @@ fn of_json(text: &str) -> Result<Aliases, Refusal> {
 
 fn of_table(name: &str, value: &serde_json::Value) -> Result<Alias, Refusal> {
     if name.trim().is_empty() {
-        return Err(at(name, "an alias must have a name".to_owned()));
+        return Err(Refusal::at(name, "an alias must have a name".to_owned()));
     }
     let fields = match value {
         serde_json::Value::String(target) if !target.trim().is_empty() => {
@@ -89,7 +89,7 @@ fn of_table(name: &str, value: &serde_json::Value) -> Result<Alias, Refusal> {
         }
         serde_json::Value::Object(fields) => fields,
         _ => {
-            return Err(at(
+            return Err(Refusal::at(
                 name,
                 format!("{name:?} must be a model's name or a table of {}", FIELDS.join(", ")),
             ));
@@ -103,14 +103,16 @@ fn of_table(name: &str, value: &serde_json::Value) -> Result<Alias, Refusal> {
             ""
         };
         let reason = format!("{name:?} has the unknown key {unknown:?}{hint}{dot}");
-        return Err(at(&format!("{name}.{unknown}"), reason));
+        return Err(Refusal::at(&format!("{name}.{unknown}"), reason));
     }
     let text = |field: &str| match fields.get(field) {
         None => Ok(None),
         Some(serde_json::Value::String(text)) if !text.trim().is_empty() => Ok(Some(text.as_str())),
-        Some(_) => Err(at(&format!("{name}.{field}"), format!("{field:?} of {name:?} must be a text"))),
+        Some(_) => {
+            Err(Refusal::at(&format!("{name}.{field}"), format!("{field:?} of {name:?} must be a text")))
+        }
     };
-    let model = text("model")?.ok_or_else(|| at(name, format!("{name:?} has no \"model\"")))?.trim();
+    let model = text("model")?.ok_or_else(|| Refusal::at(name, format!("{name:?} has no \"model\"")))?.trim();
     Ok(Alias {
         model: model.to_owned(),
         effort: text("effort")?.map(|effort| of_effort(name, effort.trim())).transpose()?,
@@ -125,14 +127,10 @@ fn without_chains(aliases: Aliases) -> Result<Aliases, Refusal> {
         aliases.iter().find(|(name, alias)| **name != alias.model && aliases.contains_key(&alias.model));
     match chained {
         Some((name, alias)) => {
-            Err(at(name, format!("{name:?} names {:?}, which is an alias itself", alias.model)))
+            Err(Refusal::at(name, format!("{name:?} names {:?}, which is an alias itself", alias.model)))
         }
         None => Ok(aliases),
     }
-}
-
-fn at(place: &str, reason: String) -> Refusal {
-    Refusal { reason: Some(reason), place: Some(place.to_owned()) }
 }
 
 #[cfg(test)]

@@ -79,7 +79,11 @@ fn toml() -> String {
                     &format!("#{} = {:?}\n", setting.key, example.split(',').collect::<Vec<_>>()),
                 ),
                 // A key that follows the heading of a table belongs to it: tables are the last in the table of settings.
-                Shape::Table => push(&mut text, TABLE_EXAMPLE),
+                Shape::Table => {
+                    for line in setting.table.lines() {
+                        push(&mut text, &format!("#{line}\n"));
+                    }
+                }
             }
             if let Some(file) = setting.of_file() {
                 push(&mut text, &format!("#{} = \"/run/secrets/{}\"\n", file.key, setting.key));
@@ -88,10 +92,6 @@ fn toml() -> String {
     }
     text
 }
-
-/// The aliases, which are the one table.
-const TABLE_EXAMPLE: &str = "#[model_aliases.gpt-4o]\n#model = \"sonnet\"\n#effort = \"high\"\n\
-                             #system_prompt = \"Answer in the language of the question.\"\n";
 
 fn markdown() -> String {
     let mut text = INTRODUCTION.to_owned();
@@ -195,6 +195,6 @@ mod tests {
             assert!(Example::Toml.text().contains(setting.key), "{setting:?}");
         }
         let is_table = |setting: &Setting| setting.shape == Shape::Table;
-        assert_eq!(Settings::table().iter().position(is_table), Some(Settings::table().len() - 1));
+        assert!(Settings::table().is_sorted_by_key(is_table), "tables come last");
     }
 }

@@ -2,7 +2,7 @@
 //! and checked once, typed from then on.
 //!
 //! - [`settings`]: the table. Settings are added there and nowhere else; [`table`] is what it is made of.
-//! - [`values`], [`aliases`]: what the text of a setting can mean.
+//! - [`values`], [`aliases`], [`tenants`], [`limit_fields`]: what the text of a setting can mean.
 //! - [`layers`]: where the texts come from; [`flags`], [`env_file`], [`toml_file`] are read there, [`secrets`] says which
 //!   files may hold what, [`unknown`] refuses names that are none, [`nearest`] finds what they were meant to be.
 //! - [`effective`], [`docs`]: the settings shown and documented.
@@ -16,22 +16,27 @@ pub mod env_file;
 pub mod flags;
 pub mod kept_token;
 pub mod layers;
+pub mod limit_fields;
 pub mod nearest;
 pub mod secrets;
 pub mod settings;
 pub mod table;
+pub mod tenants;
 pub mod toml_file;
 pub mod unknown;
 pub mod values;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::access::AccessSettings;
+use crate::access::caller::TenantName;
 use crate::access::jwt::JwtSettings;
 use crate::claude::ClaudeSettings;
+use crate::claude::account::{AccountSettings, CredentialOrigin};
 use crate::claude::command_line::CliProgram;
 use crate::claude::command_line::PASSED_THROUGH;
 use crate::claude::conversation::Deadlines;
@@ -45,6 +50,7 @@ use crate::http::{HttpSettings, Mode};
 use crate::media::MediaSettings;
 use crate::stand_in;
 use crate::store::Store;
+use crate::tenants::TenantSettings;
 use effective::Loaded;
 use layers::Layers;
 use values::DemoChoice;
@@ -60,6 +66,8 @@ pub struct Config {
     pub address: SocketAddr,
     /// How the model is reached.
     pub claude: ClaudeSettings,
+    /// Who else has a sign-in of his own.
+    pub tenants: BTreeMap<TenantName, TenantSettings>,
     /// Who may come in.
     pub access: AccessSettings,
     /// How requests are served.
@@ -115,22 +123,38 @@ impl Config {
         }
         let launcher = own_program()
             .map_err(|error| ConfigError(format!("the path of this program cannot be found: {error}")))?;
+        let of = |name: &str| CredentialOrigin::Setting(name.to_owned());
         let token = settings.claude_code_oauth_token.map(|token| Credential::OauthToken(token.0));
-        let key = || settings.anthropic_api_key.map(|key| Credential::ApiKey(key.0));
-        let login = || settings.claude_config_dir.map(Credential::ConfigDir);
+        let token = token.map(|token| (token, of("CLAUDE_CODE_OAUTH_TOKEN")));
+        let key = settings.anthropic_api_key.map(|key| Credential::ApiKey(key.0));
+        let key = || key.map(|key| (key, of("ANTHROPIC_API_KEY")));
+        let login = settings.claude_config_dir.map(Credential::ConfigDir);
+        let login = || login.map(|login| (login, of("COUPLET_CLAUDE_CONFIG_DIR")));
         let kept = kept_token::read(&state_dir).map_err(ConfigError)?.map(Credential::OauthToken);
+        let kept = kept.map(|token| (token, CredentialOrigin::Kept(kept_token::path(&state_dir))));
         let configured =
             token.or_else(key).or_else(login).or(kept).filter(|_| settings.demo != DemoChoice::Always);
         let cli = settings.claude_cli_path.or_else(|| find_cli(around));
-        let (mode, credential, program) = match configured {
+        let (mode, (credential, origin), program) = match configured {
             Some(credential) => (Mode::Live, credential, CliProgram::Installed(cli.ok_or_else(no_cli)?)),
+            // Those who have one of their own are answered, and nobody else.
+            None if !settings.tenants.is_empty() && settings.demo != DemoChoice::Always => {
+                let credential = (Credential::Missing, of("COUPLET_TENANTS"));
+                (Mode::Live, credential, CliProgram::Installed(cli.ok_or_else(no_cli)?))
+            }
             None if settings.demo == DemoChoice::Never => return Err(no_credential()),
             None => {
                 let stand_in =
                     CliProgram::StandIn { path: launcher.clone(), subcommand: stand_in::SUBCOMMAND };
-                (Mode::Demo, demo_credential(), cli.map_or(stand_in, CliProgram::Installed))
+                let credential = (demo_credential(), CredentialOrigin::MadeUp);
+                (Mode::Demo, credential, cli.map_or(stand_in, CliProgram::Installed))
             }
         };
+        let tenants = match mode {
+            Mode::Live => settings.tenants.signed_in(&credential),
+            Mode::Demo => settings.tenants.for_demo(&credential),
+        }
+        .map_err(ConfigError)?;
         let passed_through = PASSED_THROUGH
             .iter()
             .filter_map(|name| around.variable(name).map(|value| (OsString::from(name), value.to_owned())))
@@ -166,9 +190,11 @@ impl Config {
                     idle: settings.warm_idle.0,
                     max_age: settings.warm_max_age.0,
                 },
+                account: AccountSettings { origin, ..AccountSettings::default() },
                 memory_budget: settings.memory_budget.map_or_else(memory::default_budget, |budget| budget.0),
             },
             access,
+            tenants,
             http: HttpSettings {
                 allowed_hosts: settings.allowed_hosts.into_iter().map(|host| host.0).collect(),
                 allowed_origins: settings.allowed_origins.into_iter().map(|origin| origin.0).collect(),

@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use super::effective::{Effective, read_one};
 use super::layers::Layers;
 use super::table::{BLANK, Setting, settings};
+use super::tenants::TenantTable;
 use super::values::{
     BaseUrl, Bytes, DemoChoice, HostName, OneWord, Origin, Seconds, SecretText, Text, Value, Whole, Words,
 };
@@ -122,10 +123,20 @@ settings! {
         /// How: lines for people, JSON objects, or `auto`, which is `human` on a terminal and `json` elsewhere.
         log_format: LogFormat, "COUPLET_LOG_FORMAT", default = "human";
     }
+    "Other people's sign-ins" {
+        /// Tenants: people beside you whose keys are answered with a sign-in, processes and limits of their own. Each has a
+        /// name, and a file with its token or key, or a configuration folder.
+        tenants: TenantTable, "COUPLET_TENANTS",
+            unset = "there is no sign-in but yours",
+            example = "{\"ann\": {\"claude_code_oauth_token_file\": \"/home/ann/token\"}}",
+            table = "[tenants.ann]\nclaude_code_oauth_token_file = \"/home/ann/token\"\nmax_concurrency = 4\ntokens_per_day = 2_000_000";
+    }
     "Names of your own for models" {
         /// An alias stands for a model, and may set an effort, for requests that name none, and a system prompt, which is
         /// put before the client's own.
         model_aliases: Aliases, "COUPLET_MODEL_ALIASES",
-            unset = "none", example = "gpt-4o=sonnet,gpt-4o-mini=haiku@low";
+            unset = "none", example = "gpt-4o=sonnet,gpt-4o-mini=haiku@low",
+            table = "[model_aliases.gpt-4o]\nmodel = \"sonnet\"\neffort = \"high\"\n\
+                     system_prompt = \"Answer in the language of the question.\"";
     }
 }

@@ -19,6 +19,8 @@ pub struct Setting {
     pub unset: &'static str,
     /// A value for the example files, where the default would show nothing.
     pub example: &'static str,
+    /// Of a table: how one is written in couplet.toml, a line each.
+    pub table: &'static str,
     /// How it is written in couplet.toml.
     pub shape: Shape,
     /// Whether it is never shown, has no flag, and may come from a file.
@@ -36,6 +38,7 @@ pub(super) const BLANK: Setting = Setting {
     default: "",
     unset: "",
     example: "",
+    table: "",
     shape: Shape::Text,
     secret: false,
     allowed: String::new(),

@@ -149,6 +149,45 @@ fn a_mistake_in_a_table_is_told_with_its_own_line() {
 }
 
 #[test]
+fn tenants_are_read_from_couplet_toml_with_numbers_and_lines() {
+    let text = "[tenants.ann]\nclaude_config_dir = \"/home/ann\"\ntokens_per_day = 2_000_000\n\n[tenants.bob]\nmax_concurency = 4\n";
+    let folder = folder(&[("couplet.toml", text)]);
+    let error = load_in(folder.path(), &[], &GOOD).unwrap_err().to_string();
+    assert!(
+        error.contains("couplet.toml line 6): \"bob\" has the unknown key \"max_concurency\"; did you mean"),
+        "{error}"
+    );
+    let good = text.replace("max_concurency = 4", "claude_config_dir = \"/home/bob\"");
+    fs::write(folder.path().join("couplet.toml"), good).unwrap();
+    let loaded = load_in(folder.path(), &[], &GOOD).unwrap();
+    let shown = loaded.effective.iter().find(|row| row.setting.key == "tenants").unwrap();
+    assert_eq!(shown.value["ann"]["tokens_per_day"], 2_000_000);
+    let config = Config::new(loaded.settings, &around(&GOOD, folder.path())).unwrap();
+    let ann = &config.tenants[&TenantName::new("ann").unwrap()];
+    assert_eq!(ann.limits.tokens_per_day.map(std::num::NonZeroU64::get), Some(2_000_000));
+    assert_eq!(config.tenants.len(), 2);
+}
+
+#[test]
+fn tenants_without_a_sign_in_of_the_server_s_are_no_demo_unless_one_is_wanted() {
+    let ann = r#"{"ann": {"claude_config_dir": "/home/ann/.claude"}}"#;
+    let tenants = [("HOME", "/home/x"), ("COUPLET_TENANTS", ann)];
+    for demo in ["auto", "never"] {
+        let config = config(&["--demo", demo], &tenants).unwrap();
+        assert_eq!((config.http.mode, config.tenants.len()), (Mode::Live, 1), "{demo}");
+        assert!(matches!(config.claude.process.credential, Credential::Missing));
+    }
+    let demo = config(&["--demo", "always"], &tenants).unwrap();
+    assert_eq!(demo.http.mode, Mode::Demo);
+    let mut signed_in =
+        demo.tenants.values().map(|tenant| tenant.credential.secret().unwrap().expose_secret());
+    assert!(signed_in.all(|secret| secret.starts_with("demo-")));
+    let twice = [tenants[0], tenants[1], ("COUPLET_CLAUDE_CONFIG_DIR", "/home/ann/.claude")];
+    let error = config(&[], &twice).unwrap_err().to_string();
+    assert!(error.contains("\"ann\" has the same credential as the other settings"), "{error}");
+}
+
+#[test]
 fn a_secret_may_be_in_a_file_and_must_be_one_word() {
     let folder = folder(&[("token", "sk-ant-from-file\n")]);
     let file = folder.path().join("token");
@@ -242,6 +281,7 @@ fn values(setting: &Setting) -> [&'static str; 2] {
         "port" | "max_concurrency" | "queue_size" | "max_kept" | "warm_min" | "warm_max" => ["77", "78"],
         "anthropic_base_url" | "allowed_origins" => ["https://a.example", "https://b.example"],
         "model_aliases" => ["a=sonnet", "a=opus"],
+        "tenants" => [r#"{"ann": {"claude_config_dir": "/a"}}"#, r#"{"ann": {"claude_config_dir": "/b"}}"#],
         "log" => ["warn", "error"],
         "log_format" => ["json", "auto"],
         "demo" => ["always", "never"],

@@ -95,8 +95,10 @@ fn json_of(value: &DeValue<'_>) -> Json {
         DeValue::Boolean(value) => json!(value),
         DeValue::Array(items) => items.iter().map(|item| json_of(item.get_ref())).collect(),
         DeValue::Table(table) => json_of_table(table),
-        // No table of settings has them: what reads the JSON refuses numbers just as well.
-        DeValue::Integer(_) | DeValue::Float(_) | DeValue::Datetime(_) => json!(0),
+        // Those that JSON cannot have are refused by what reads it.
+        DeValue::Integer(number) => json!(i64::from_str_radix(number.as_str(), number.radix()).ok()),
+        DeValue::Float(number) => json!(number.as_str().parse::<f64>().ok()),
+        DeValue::Datetime(_) => Json::Null,
     }
 }
 
@@ -135,15 +137,15 @@ mod tests {
 
     #[test]
     fn values_become_texts_with_lines() {
-        let text =
-            "host = \"::1\"\n# x\nport = 8_000\nnames = ['a', \"b\"]\nother = 1\n[aliases.x]\nmodel = 'm'\n";
+        let text = "host = \"::1\"\n# x\nport = 8_000\nnames = ['a', \"b\"]\nother = 1\n[aliases.x]\nmodel = 'm'\n\
+             n = 8_000\nh = 0xff\nf = 1.5\nd = 1979-05-27\n";
         let entries = parse(text, shape).unwrap();
         let shown: Vec<_> =
             entries.iter().map(|(key, entry)| (key.as_str(), entry.text.as_str(), entry.line)).collect();
         assert_eq!(
             shown,
             [
-                ("aliases", r#"{"x":{"model":"m"}}"#, 6),
+                ("aliases", r#"{"x":{"d":null,"f":1.5,"h":255,"model":"m","n":8000}}"#, 6),
                 ("host", "::1", 1),
                 ("names", "a,b", 4),
                 ("other", "", 5),
@@ -152,7 +154,9 @@ mod tests {
         );
         assert_eq!(
             entries["aliases"].lines,
-            BTreeMap::from([("x".to_owned(), 6), ("x.model".to_owned(), 7)])
+            [("x", 6), ("x.model", 7), ("x.n", 8), ("x.h", 9), ("x.f", 10), ("x.d", 11)]
+                .map(|(key, line)| (key.to_owned(), line))
+                .into()
         );
     }
 

@@ -39,6 +39,11 @@ impl Refusal {
     pub fn because(reason: impl Into<String>) -> Self {
         Self { reason: Some(reason.into()), place: None }
     }
+
+    /// With a reason, at a place within a table.
+    pub fn at(place: &str, reason: impl Into<String>) -> Self {
+        Self { reason: Some(reason.into()), place: Some(place.to_owned()) }
+    }
 }
 
 /// A kind of value.

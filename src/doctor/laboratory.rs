@@ -8,6 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::Finding;
+use crate::claude::account::AccountSettings;
 use crate::claude::answer::{AnswerEnd, AnswerEvent};
 use crate::claude::command_line::CliProgram;
 use crate::claude::conversation::Deadlines;
@@ -188,6 +189,7 @@ fn settings(process: &ProcessSettings, waiting: usize) -> ClaudeSettings {
         keep: KeepLimits { live: PATIENCE, parked: PATIENCE, processes: 2 },
         warm: WarmLimits { min: waiting, max: waiting, idle: PATIENCE, max_age: PATIENCE * 10 },
         memory_budget: u64::MAX,
+        account: AccountSettings::default(),
     }
 }
 

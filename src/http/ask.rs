@@ -69,15 +69,15 @@ pub trait WholeForm {
 ///
 /// # Errors
 /// When the model is not known, images and files cannot be had, or there are more answers than this server gives at once.
-pub async fn ask(app: &App, asker: &Asker, log: RequestLog, question: Question) -> Result<Asked, ApiError> {
+pub async fn ask(app: &App, who: &Asker, log: RequestLog, question: Question) -> Result<Asked, ApiError> {
     let Question { turns, n, stream, mut ignored, name_of, sent_as } = question;
     let first = turns.first().map(|turn| turn.model.clone());
     log.asked(first.as_deref().unwrap_or_default(), stream);
-    let Asker { caller, claude } = asker;
+    let Asker { caller, claude } = who;
     expect_room(turns.len(), n, claude.places())?;
     let mut prepared = Vec::with_capacity(turns.len());
     for turn in turns {
-        prepared.push(ready(app, asker, &log, turn, sent_as, &mut ignored).await?);
+        prepared.push(ready(app, who, &log, turn, sent_as, &mut ignored).await?);
     }
     let asked = prepared.into_iter().flat_map(|turn| std::iter::repeat_n(turn, n));
     let answers: Vec<Answer> =
@@ -107,17 +107,17 @@ pub(super) fn expect_room(turns: usize, n: usize, places: usize) -> Result<(), A
 /// As [`ask`], and when they cannot be counted.
 pub async fn count<B: Serialize>(
     app: &App,
-    asker: &Asker,
+    who: &Asker,
     log: &RequestLog,
     question: Question,
     body: impl FnOnce(u64) -> B,
 ) -> Result<Response, ApiError> {
     let Question { turns, mut ignored, sent_as, .. } = question;
-    let Asker { caller, claude } = asker;
+    let Asker { caller, claude } = who;
     let mut tokens: u64 = 0;
     for turn in turns {
         log.asked(&turn.model, false);
-        let turn = ready(app, asker, log, turn, sent_as, &mut ignored).await?;
+        let turn = ready(app, who, log, turn, sent_as, &mut ignored).await?;
         let counting = claude.count_tokens(caller.scope(), turn);
         let counted =
             caller.ended.run_until_cancelled(counting).await.unwrap_or(Err(TurnFailure::CallerEnded));
@@ -130,14 +130,14 @@ pub async fn count<B: Serialize>(
 /// A turn as the model can be asked it. What of it is not honoured is added to `ignored`.
 async fn ready(
     app: &App,
-    asker: &Asker,
+    who: &Asker,
     log: &RequestLog,
     mut turn: Turn<MediaSource>,
     sent_as: SentAs,
     ignored: &mut Vec<String>,
 ) -> Result<Turn, ApiError> {
-    models::resolve(app, asker, &mut turn).await?;
-    for field in asker.claude.cuts(&turn).await {
+    models::resolve(app, who, &mut turn).await?;
+    for field in who.claude.cuts(&turn).await {
         name(&sent_as(field).unwrap_or_else(|| field.to_owned()), ignored);
     }
     log.resolved(&turn.model, ignored);

@@ -24,7 +24,7 @@ pub fn router() -> Router<App> {
 
 async fn create(
     State(app): State<App>,
-    Extension(asker): Extension<Asker>,
+    Extension(who): Extension<Asker>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let log = RequestLog::of(&request);
@@ -33,7 +33,7 @@ async fn create(
     let chat_request::Translated { turn, n, calls, adjusted } = translated;
     ignored.extend(adjusted.into_iter().map(ToOwned::to_owned));
     let question = Question { turns: vec![turn], n, stream, ignored, name_of, sent_as };
-    let asked = ask(&app, &asker, log, question).await?;
+    let asked = ask(&app, &who, log, question).await?;
 
     let (id, now) = new_head("chatcmpl");
     // The whole answer always tells its usage.

@@ -26,7 +26,7 @@ pub fn router() -> Router<App> {
 
 async fn create(
     State(app): State<App>,
-    Extension(asker): Extension<Asker>,
+    Extension(who): Extension<Asker>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let log = RequestLog::of(&request);
@@ -35,7 +35,7 @@ async fn create(
     let include_usage =
         request.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false);
     let completion_request::Translated { mut turns, n, begin_with, adjusted } =
-        completion_request::turns(request, |prompts, n| expect_room(prompts, n, asker.claude.places()))?;
+        completion_request::turns(request, |prompts, n| expect_room(prompts, n, who.claude.places()))?;
     ignored.extend(adjusted.into_iter().map(ToOwned::to_owned));
     for turn in &mut turns {
         // Who types does not wait for thoughts, and they would use up the few tokens that editors allow. The operator may
@@ -45,7 +45,7 @@ async fn create(
     }
     let name_of = chat_request::name_of;
     let question = Question { turns, n, stream, ignored, name_of, sent_as: completion_request::sent_as };
-    let asked = ask(&app, &asker, log, question).await?;
+    let asked = ask(&app, &who, log, question).await?;
 
     let (id, now) = new_head("cmpl");
     // The whole answer always tells its usage.

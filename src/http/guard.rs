@@ -7,7 +7,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::App;
-use crate::access::caller::Caller;
+use crate::access::caller::{Caller, TenantName};
 use crate::access::denied::Denied;
 use crate::claude::Claude;
 use crate::openai::error::ApiError;
@@ -53,6 +53,9 @@ pub async fn check_key(State(app): State<App>, mut request: Request, next: Next)
         Err(denied) => return unauthorized(denied),
     };
     let Some(claude) = app.tenants.of(&caller.tenant).cloned() else {
+        if caller.tenant == TenantName::default() {
+            return no_sign_in();
+        }
         let message = "The tenant of this API key is not one of the server's. Its operator can add it to COUPLET_TENANTS.";
         return forbidden("tenant_not_found", message);
     };
@@ -85,6 +88,16 @@ fn unauthorized(denied: Denied) -> Response {
     // RFC 9110, 11.6.1: a 401 says in which form it wants to be asked.
     response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"couplet\""));
     response
+}
+
+/// The server has tenants, but no sign-in of its own, and the caller belongs to no tenant.
+fn no_sign_in() -> Response {
+    let message = "Couplet is signed in to Claude for its tenants only, and this request comes from none of them. Its operator can \
+                   give out a key of a tenant, or sign in the server itself: run `claude setup-token` and set its output as \
+                   CLAUDE_CODE_OAUTH_TOKEN.";
+    ApiError::new(StatusCode::UNAUTHORIZED, "authentication_error", message)
+        .with_code("no_sign_in")
+        .into_response()
 }
 
 /// The key of a request, whichever header it comes in. Where both are there, the bearer counts.

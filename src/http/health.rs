@@ -21,14 +21,16 @@ pub fn router() -> Router<App> {
 /// What the server is and how it is doing.
 async fn health(State(app): State<App>) -> Response {
     let (status, reason) = state(&app).await;
-    let processes = app.tenants.default().processes();
+    let processes = app.tenants.processes();
     let body = json!({
         "status": if status == StatusCode::OK { "ok" } else { "unavailable" },
         "reason": reason,
         "mode": app.http.mode.as_str(),
         "version": env!("CARGO_PKG_VERSION"),
-        "claude_cli_version": app.tenants.default().cli_version().await.ok(),
-        "free_places": app.tenants.default().free_places(),
+        "claude_cli_version": app.tenants.cli_version().await.ok(),
+        "tenants": app.tenants.number(),
+        "free_places": app.tenants.free_places(),
+        "usage_limit": app.tenants.default().map(|claude| claude.subscription().standing.as_str()),
         "queued": processes.queued,
         "processes": {
             "starting": processes.warm.starting,
@@ -60,7 +62,7 @@ async fn state(app: &App) -> (StatusCode, Option<String>) {
     if app.tenants.is_draining() {
         return (StatusCode::SERVICE_UNAVAILABLE, Some("the server is shutting down".to_owned()));
     }
-    match app.tenants.default().cli_version().await {
+    match app.tenants.cli_version().await {
         Ok(_) => (StatusCode::OK, None),
         Err(failure) => (StatusCode::SERVICE_UNAVAILABLE, Some(failure.to_string())),
     }

@@ -30,14 +30,14 @@ pub fn router() -> Router<App> {
 
 async fn create(
     State(app): State<App>,
-    Extension(asker): Extension<Asker>,
+    Extension(who): Extension<Asker>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let log = RequestLog::of(&request);
     let Parsed { request, ignored } = body::json::<MessagesRequest>(request).await?;
     let stream = request.stream.unwrap_or(false);
     let question = question(messages_request::turn(request)?, stream, ignored);
-    let asked = ask(&app, &asker, log, question).await?;
+    let asked = ask(&app, &who, log, question).await?;
     let writer = MessageWriter::new(&format!("msg_{}", Uuid::new_v4().simple()));
     if stream {
         asked.stream(EventStream(writer)).await
@@ -48,13 +48,13 @@ async fn create(
 
 async fn count_tokens(
     State(app): State<App>,
-    Extension(asker): Extension<Asker>,
+    Extension(who): Extension<Asker>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let log = RequestLog::of(&request);
     let Parsed { request, ignored } = body::json::<MessagesRequest>(request).await?;
     let question = question(messages_request::to_be_counted(request)?, false, ignored);
-    count(&app, &asker, &log, question, |input_tokens| TokenCount { input_tokens }).await
+    count(&app, &who, &log, question, |input_tokens| TokenCount { input_tokens }).await
 }
 
 fn question(translated: Translated, stream: bool, mut ignored: Vec<String>) -> Question {

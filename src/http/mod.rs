@@ -1,6 +1,7 @@
 //! The HTTP side: routes, who may come in, server-sent events.
 //!
-//! - [`chat_completions`], [`completions`], [`messages`], [`models`], [`health`]: each module owns its routes.
+//! - [`chat_completions`], [`completions`], [`messages`], [`models`], [`health`], [`version`]: each module owns its routes.
+//! - [`auth`]: the sign-in to Claude; [`admin_cli`]: commands of the CLI. What is only for the [`operator`] is mounted apart.
 //! - [`openapi`], [`docs`]: what is served, for programs and for people.
 //! - [`guard`]: the checks before them. A route without a check must opt out by name in [`router`].
 //! - [`body`], [`ask`], [`answers`], [`sse`], [`reply`]: bodies in, the model asked, streams and errors out.
@@ -9,9 +10,11 @@
 //! - [`request_log`]: the id of each request, and its line in the log.
 //! - [`server`]: accepts and closes connections.
 
+pub mod admin_cli;
 pub mod answers;
 pub mod anthropic_form;
 pub mod ask;
+pub mod auth;
 pub mod body;
 pub mod chat_completions;
 pub mod completions;
@@ -21,11 +24,13 @@ pub mod health;
 pub mod messages;
 pub mod models;
 pub mod openapi;
+pub mod operator;
 pub mod reply;
 pub mod request_log;
 pub mod server;
 pub mod sse;
 pub mod unsupported;
+pub mod version;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,6 +41,7 @@ use axum::http::Method;
 use axum::http::header::{HeaderName, HeaderValue};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
+use axum::routing::any;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
@@ -118,10 +124,19 @@ pub fn router(app: App) -> Router {
     let guarded = Router::new()
         .nest("/v1", api.clone())
         .merge(api)
+        .merge(auth::router())
+        .merge(version::router())
         .fallback(unsupported::unknown_path)
         .method_not_allowed_fallback(reply::wrong_method)
         .layer(body::unpacking())
         .layer(from_fn_with_state(app.clone(), guard::check_key));
+    let operator = auth::operator_router()
+        .merge(admin_cli::router())
+        // What is not there is not told to others either.
+        .route("/admin/{*path}", any(unsupported::unknown_path))
+        .method_not_allowed_fallback(reply::wrong_method)
+        .layer(body::unpacking())
+        .layer(from_fn_with_state(app.clone(), guard::check_admin_key));
     let open = health::router()
         .merge(openapi::router())
         .merge(docs::router())
@@ -135,7 +150,7 @@ pub fn router(app: App) -> Router {
         .layer(CatchPanicLayer::custom(reply::after_panic))
         .layer(cors(&app.http.allowed_origins))
         .layer(from_fn_with_state(app.clone(), guard::check_host_and_origin));
-    guarded.merge(open).layer(layers).with_state(app)
+    guarded.merge(operator).merge(open).layer(layers).with_state(app)
 }
 
 /// Lets the pages of configured origins in. No origin is allowed by default, and never all.

@@ -24,10 +24,10 @@ pub fn router() -> Router<App> {
 
 async fn list(
     State(app): State<App>,
-    Extension(asker): Extension<Asker>,
+    Extension(who): Extension<Asker>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let listed = listed(&app, &asker).await?;
+    let listed = listed(&app, &who).await?;
     if anthropic_form::is_asked_for(&headers) {
         let listed: Vec<_> = listed.into_iter().map(models::in_anthropic_s_form).collect();
         return Ok(Json(anthropic::model::ModelList::from(listed)).into_response());
@@ -37,13 +37,13 @@ async fn list(
 
 async fn one(
     State(app): State<App>,
-    Extension(asker): Extension<Asker>,
+    Extension(who): Extension<Asker>,
     id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     // What is no text is the name of no model.
     let Path(id) = id.map_err(|_not_utf8| ApiError::model_not_found("\u{fffd}"))?;
-    let found = listed(&app, &asker).await?.into_iter().find(|model| model.base.id == id);
+    let found = listed(&app, &who).await?.into_iter().find(|model| model.base.id == id);
     let found = found.ok_or_else(|| ApiError::model_not_found(&id))?;
     if anthropic_form::is_asked_for(&headers) {
         return Ok(Json(models::in_anthropic_s_form(found)).into_response());
@@ -51,12 +51,12 @@ async fn one(
     Ok(Json(found).into_response())
 }
 
-async fn listed(app: &App, asker: &Asker) -> Result<Vec<Model>, ApiError> {
-    let claude = &asker.claude;
+async fn listed(app: &App, who: &Asker) -> Result<Vec<Model>, ApiError> {
+    let claude = &who.claude;
     let known = claude.models().await.map_err(|error| failure::api_error(&error, SystemTime::now()))?;
     let aliases = &app.http.aliases;
     let mut listed = models::listed(&known, aliases, |id| claude.catalog().sizes(id));
-    if let Some(allowed) = &asker.caller.models {
+    if let Some(allowed) = &who.caller.models {
         let target =
             |name: &String| aliases.get(name).map_or_else(|| name.clone(), |alias| alias.model.clone());
         listed.retain(|model| {
@@ -71,15 +71,15 @@ async fn listed(app: &App, asker: &Asker) -> Result<Vec<Model>, ApiError> {
 ///
 /// # Errors
 /// 404 for a name that is neither an alias nor listed nor a full id, or that the caller may not ask; failures of the listing.
-pub async fn resolve<M>(app: &App, asker: &Asker, turn: &mut Turn<M>) -> Result<(), ApiError> {
+pub async fn resolve<M>(app: &App, who: &Asker, turn: &mut Turn<M>) -> Result<(), ApiError> {
     let name = turn.model.clone();
     models::apply_alias(turn, &app.http.aliases);
     let passes = models::passes_unlisted(&turn.model);
-    let allowed = asker.caller.models.as_deref();
+    let allowed = who.caller.models.as_deref();
     if passes && allowed.is_none() {
         return Ok(());
     }
-    let known = asker.claude.models().await.map_err(|error| failure::api_error(&error, SystemTime::now()))?;
+    let known = who.claude.models().await.map_err(|error| failure::api_error(&error, SystemTime::now()))?;
     let may_ask = allowed
         .is_none_or(|allowed| models::is_allowed(&name, &turn.model, allowed, &known, &app.http.aliases));
     if may_ask && (passes || models::is_listed(&turn.model, &known)) {

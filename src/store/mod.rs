@@ -1,4 +1,4 @@
-//! What must outlive the server: a SQLite database in the state folder.
+//! What must outlive the server: an SQLite database in the state folder.
 //!
 //! - [`keys`]: the keys that `couplet keys` makes.
 //!

@@ -44,6 +44,11 @@ pub fn api_error(failure: &TurnFailure, now: SystemTime) -> ApiError {
             ApiError::new(StatusCode::UNAUTHORIZED, "authentication_error", message)
                 .with_code("invalid_api_key")
         }
+        TurnFailure::SignedOut => {
+            let message = "This server's sign-in to Claude was ended by its operator. To sign in anew, run `couplet login` (or \
+                           set another credential) and restart Couplet; GET /auth/login-instructions has the steps.";
+            ApiError::new(StatusCode::UNAUTHORIZED, "authentication_error", message).with_code("signed_out")
+        }
         TurnFailure::FirstFrameTimeout { .. }
         | TurnFailure::IdleTimeout { .. }
         | TurnFailure::TotalTimeout { .. }
@@ -83,7 +88,7 @@ pub fn api_error(failure: &TurnFailure, now: SystemTime) -> ApiError {
             let after = resets_at.and_then(|at| at.duration_since(now).ok());
             let message = format!(
                 "{} The limit is that of the Claude subscription behind this server.",
-                self::sentence(sentence)
+                word_for_word(sentence)
             );
             let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "insufficient_quota", message)
                 .with_code("insufficient_quota");
@@ -107,8 +112,8 @@ fn of_the_api(kind: ApiFailureKind, sentence: &str) -> ApiError {
             "authentication_error",
             format!(
                 "Couplet's own sign-in to Claude failed. {} Make a new token with `claude setup-token`, set it \
-                 as CLAUDE_CODE_OAUTH_TOKEN and restart Couplet.",
-                self::sentence(sentence)
+                 as CLAUDE_CODE_OAUTH_TOKEN (a tenant's goes into its own file, which COUPLET_TENANTS names) and restart Couplet.",
+                word_for_word(sentence)
             ),
         )
         .with_code("invalid_api_key"),
@@ -133,6 +138,10 @@ fn of_the_api(kind: ApiFailureKind, sentence: &str) -> ApiError {
                 .with_code("rate_limit_exceeded")
                 .worth_a_retry(Some(SOON))
         }
+        ApiFailureKind::ExtraUsage => {
+            ApiError::new(StatusCode::TOO_MANY_REQUESTS, "insufficient_quota", sentence)
+                .with_code("insufficient_quota")
+        }
         ApiFailureKind::Overloaded => server(StatusCode::SERVICE_UNAVAILABLE)
             .with_code("overloaded")
             .worth_a_retry(Some(SOON)),
@@ -156,6 +165,12 @@ fn sentence(message: &str) -> String {
     sentence
 }
 
+/// What the CLI or the API says, with a full stop for what follows, and otherwise as it is.
+fn word_for_word(said: &str) -> String {
+    let ends = said.ends_with(['.', '!', '?']);
+    if ends { said.to_owned() } else { format!("{said}.") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,6 +187,7 @@ mod tests {
             TurnFailure::Busy,
             TurnFailure::ShuttingDown,
             TurnFailure::CallerEnded,
+            TurnFailure::SignedOut,
             TurnFailure::FirstFrameTimeout { seconds: 120 },
             TurnFailure::IdleTimeout { seconds: 300 },
             TurnFailure::TotalTimeout { seconds: 1800 },
@@ -192,6 +208,7 @@ mod tests {
             api(ApiFailureKind::RequestTooLarge),
             api(ApiFailureKind::InvalidRequest),
             api(ApiFailureKind::RateLimited),
+            api(ApiFailureKind::ExtraUsage),
             api(ApiFailureKind::Overloaded),
             api(ApiFailureKind::Unreachable),
             api(ApiFailureKind::Server),

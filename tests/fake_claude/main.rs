@@ -11,7 +11,7 @@ mod talk;
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -36,6 +36,7 @@ fn main() -> ExitCode {
             std::thread::sleep(FOR_EVER);
             Ok(())
         }
+        "auth" | "doctor" => command(&std::env::args().skip(1).collect::<Vec<_>>().join(" ")),
         _ => note_of_session().and_then(|note| chat().and_then(|()| fs::remove_file(note))),
     };
     match done {
@@ -58,15 +59,35 @@ fn note_of_session() -> io::Result<PathBuf> {
     Ok(note)
 }
 
-fn chat() -> io::Result<()> {
+/// A command beside the chat.
+fn command(arguments: &str) -> io::Result<()> {
+    let path = path_of_script()?;
+    let script = read(&path)?;
+    report(&path)?;
+    let steps = script.commands.get(arguments).cloned().unwrap_or_default();
+    let mut stdin = Vec::new();
+    io::stdin().read_to_end(&mut stdin)?;
+    fs::write(beside(&path, "stdin"), stdin)?;
+    player(script).play(&steps).map(|_| ())
+}
+
+fn path_of_script() -> io::Result<PathBuf> {
     let url = std::env::var("ANTHROPIC_BASE_URL").unwrap_or_default();
     let path = url.strip_prefix(SCHEME).map(PathBuf::from);
-    let path = path.ok_or_else(|| io::Error::other(format!("no script in ANTHROPIC_BASE_URL: {url:?}")))?;
+    path.ok_or_else(|| io::Error::other(format!("no script in ANTHROPIC_BASE_URL: {url:?}")))
+}
+
+fn player(script: Script) -> Player {
+    let nothing = Recital { process_id: std::process::id(), ..Recital::default() };
+    Player { script, talk: None, waiting: VecDeque::new(), ended: false, holds: nothing }
+}
+
+fn chat() -> io::Result<()> {
+    let path = path_of_script()?;
     let script = read(&path)?;
     report(&path)?;
     let at_start = script.at_start.clone();
-    let nothing = Recital { process_id: std::process::id(), ..Recital::default() };
-    let mut player = Player { script, talk: None, waiting: VecDeque::new(), ended: false, holds: nothing };
+    let mut player = player(script);
     let copy = File::create(beside(&path, "stdin"))?;
     player.play(&at_start)?;
     player.talk = Some(Talk::start(copy));

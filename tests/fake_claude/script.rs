@@ -23,6 +23,8 @@ pub struct Script {
     pub ignores_interrupt: bool,
     /// Whether it lives on when its stdin ends.
     pub ignores_end_of_input: bool,
+    /// What is done as a command, by its arguments (`auth status`).
+    pub commands: BTreeMap<String, Vec<Step>>,
     /// Answers to questions: the first whose `asked` is in the question's text. Read anew for each question.
     pub plays: Vec<Play>,
 }

@@ -1,8 +1,11 @@
 //! Who may come in, with keys that are made and revoked while the server runs, and with tokens.
 
+mod cells;
 mod command;
 mod models;
 mod revocation;
+mod timing;
+mod tokens;
 
 use couplet::access::api_key;
 use couplet::access::caller::TenantName;

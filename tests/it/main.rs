@@ -6,7 +6,10 @@
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod access;
-// These, and `warm`, look at processes in /proc.
+// These, `tenants` and `warm` look at processes in /proc.
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod account;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod binary;
@@ -44,6 +47,9 @@ mod real_cli;
 mod settings;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tenants;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Tests with the real, pinned Claude Code CLI.
 
+mod account;
 mod chat;
 mod completions;
 mod cursor;
@@ -15,6 +16,7 @@ mod prefix;
 mod prompts;
 mod refused;
 mod several;
+mod tenants;
 mod tools;
 mod warm;
 

@@ -34,6 +34,8 @@ fn read(path: &Path) -> String {
 #[case("src/anthropic", &["crate::http", "crate::claude", "crate::media", "crate::translate", "crate::turn", "crate::config"])]
 #[case("src/openai", &["crate::anthropic", "crate::http", "crate::claude", "crate::media", "crate::translate", "crate::turn", "crate::config"])]
 #[case("src/upstream", &["crate::http", "crate::claude", "crate::translate", "crate::openai", "crate::config"])]
+#[case("src/access", &["crate::http", "crate::anthropic", "crate::claude", "crate::openai", "crate::translate", "crate::config", "crate::upstream", "crate::tenants"])]
+#[case("src/store", &["crate::http", "crate::anthropic", "crate::claude", "crate::openai", "crate::translate", "crate::config", "crate::upstream", "crate::tenants"])]
 #[case("src/http", &["crate::upstream", "crate::config"])]
 fn dependencies_run_one_way(#[case] folder: &str, #[case] forbidden: &[&str]) {
     let sources = sources(&Path::new(ROOT).join(folder));

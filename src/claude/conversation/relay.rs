@@ -75,6 +75,7 @@ impl Conversation {
                 }
                 _ => {}
             }
+            sink.note(&frame);
             answering |= matches!(frame, Frame::Event(_));
             if answering {
                 deadline = None;

@@ -39,10 +39,22 @@ pub struct Bounds {
     pub memory: Duration,
 }
 
+/// When the least of [`Bounds`] wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Floor {
+    /// Always.
+    Always,
+    /// Only for as long after each use as a burst is remembered; else none waits at all. There may be many that are hardly
+    /// ever used.
+    WhileUsed,
+}
+
 /// What was asked for.
 #[derive(Debug)]
 pub struct Demand {
     bounds: Bounds,
+    floor: Floor,
+    used_at: Option<Instant>,
     /// When processes were taken, within [`BURST`].
     taken: VecDeque<Instant>,
     peak: usize,
@@ -88,9 +100,14 @@ impl Plan {
 impl Demand {
     /// Nothing was asked for yet.
     #[must_use]
-    pub fn new(bounds: Bounds, now: Instant) -> Self {
+    pub fn new(bounds: Bounds, floor: Floor, now: Instant) -> Self {
         let (taken, profiles) = (VecDeque::new(), HashMap::new());
-        Self { bounds, taken, peak: 0, peak_at: now, profiles, prepares: false }
+        Self { bounds, floor, used_at: None, taken, peak: 0, peak_at: now, profiles, prepares: false }
+    }
+
+    /// Something was asked for, perhaps not a process.
+    pub fn note_use(&mut self, now: Instant) {
+        self.used_at = Some(now);
     }
 
     /// How many processes wait.
@@ -106,6 +123,7 @@ impl Demand {
 
     /// A process is asked for, to be set up for that turn, whose profile has that key.
     pub fn note(&mut self, now: Instant, key: ProfileKey, turn: &Turn) {
+        self.note_use(now);
         self.taken.push_back(now);
         self.forget_old(now);
         // More than may wait need not be remembered, and would take the longer to be forgotten.
@@ -154,6 +172,11 @@ impl Demand {
     /// What should wait now.
     pub fn plan(&mut self, now: Instant) -> Plan {
         self.forget_old(now);
+        if self.floor == Floor::WhileUsed && self.used_at.is_none_or(|at| now - at > self.bounds.memory) {
+            self.peak = 0;
+            self.profiles.clear();
+            return Plan::default();
+        }
         if now - self.peak_at > self.bounds.memory {
             (self.peak, self.peak_at) = (self.taken.len().max(self.peak / 2), now);
         }

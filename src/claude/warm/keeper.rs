@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout};
 use super::demand::Plan;
 use super::profile::Profile;
 use super::{Entry, Phase, State, WarmProcesses, prepare};
+use crate::claude::account::Account;
 use crate::claude::conversation_key::ProfileKey;
 
 /// How often it looks without being told to: for processes that grow old, and bursts that are long past.
@@ -54,8 +55,9 @@ impl Failures {
 }
 
 impl WarmProcesses {
-    /// Keeps processes waiting until the server drains. To be run as long as it serves.
-    pub async fn keep(self) {
+    /// Keeps processes waiting until the server drains, and starts none while nothing could be asked in them. To be run as long
+    /// as it serves.
+    pub async fn keep(self, account: Arc<Account>) {
         let inner = &self.inner;
         if inner.limits.max == 0 {
             return;
@@ -66,12 +68,12 @@ impl WarmProcesses {
         };
         inner.lock().demand.allow_prepared(can_prepare);
         loop {
-            let mut urgent = inner.urgent.subscribe();
+            let mut urgent = inner.machine.pools.urgencies();
             tokio::select! {
                 () = inner.drain.cancelled() => break,
                 _ = timeout(CALM, urgent.wait_for(|turns| *turns == 0)) => {}
             }
-            while !inner.drain.is_cancelled() && self.step(Instant::now()) {}
+            while !inner.drain.is_cancelled() && self.step(Instant::now(), !account.is_closed()) {}
             tokio::select! {
                 () = inner.drain.cancelled() => break,
                 () = inner.changed.notified() => {}
@@ -86,7 +88,7 @@ impl WarmProcesses {
     async fn when_installed(&self) -> bool {
         loop {
             // The failure is told where somebody asks for a process.
-            if let Ok(installed) = self.inner.supply.installed().await {
+            if let Ok(installed) = self.inner.supply.starter().installed().await {
                 return installed.can_be_prepared();
             }
             tokio::time::sleep(LOOK).await;
@@ -94,13 +96,21 @@ impl WarmProcesses {
     }
 
     /// Does what is due most; `false` when nothing is.
-    fn step(&self, now: Instant) -> bool {
+    fn step(&self, now: Instant, may_start: bool) -> bool {
         let inner = &self.inner;
         let mut state = inner.lock();
         let bounds = state.demand.bounds();
         match state.next_step(now, inner.limits.max_age) {
+            Step::Start { .. } if !may_start => false,
             Step::Start { profile, for_floor } => {
-                let (id, claimed) = state.add(profile.clone(), Phase::Planned, now);
+                let pools = &inner.machine.pools;
+                let Some(place) = pools.take_place() else {
+                    let have = state.entries.len();
+                    drop(state);
+                    // One of a pool that has more than this one will have: so all come to the same, and stay there.
+                    return pools.give_up_one_of_more_than(have + 1);
+                };
+                let (id, claimed) = state.add(profile.clone(), Phase::Planned, now, place);
                 let waiting = state.entries.len();
                 drop(state);
                 if waiting > bounds.floor {

@@ -4,11 +4,13 @@
 //! - [`demand`]: which should wait, from what was asked for. Pure.
 //! - `prepare`: one process, from its start until somebody takes it.
 //! - `keeper`: starts what is missing and ends what is too much.
+//! - [`pools`]: what bounds those of all tenants.
 //!
 //! [`WarmProcesses`] is what turns take processes from.
 
 pub mod demand;
 mod keeper;
+pub mod pools;
 mod prepare;
 pub mod profile;
 
@@ -20,16 +22,19 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::budget::{Budget, Share};
+use super::budget::Share;
 use super::catalog::Catalog;
 use super::conversation_key::ProfileKey;
 use super::failure::TurnFailure;
 use super::handover::{Claim, Claimed, handover};
-use super::kept::Kept;
+use super::installed::{Installed, Starting};
+use super::machine::Machine;
 use super::session::Session;
-use super::supply::{Installed, ProcessSupply, Starting};
+use super::supply::ProcessSupply;
 use crate::turn::Turn;
+pub use demand::Floor;
 use demand::{Bounds, Demand};
+use pools::WaitingPlace;
 use profile::{Prepared, Profile};
 
 /// How long a process may take to be handed over: at most it has a blank question to finish first, which takes 0.05 s.
@@ -58,16 +63,14 @@ pub struct WarmProcesses {
 struct Inner {
     limits: WarmLimits,
     supply: Arc<ProcessSupply>,
-    budget: Budget,
-    kept: Kept,
+    /// Its memory, what is kept on it, and the pools of others.
+    machine: Machine,
     catalog: Arc<Catalog>,
     state: Mutex<State>,
     /// A process can be taken that could not be before.
     came: Notify,
     /// What should wait may be something else than what does.
     changed: Notify,
-    /// Turns that the client has seen nothing of yet.
-    urgent: watch::Sender<usize>,
     tasks: TaskTracker,
     drain: CancellationToken,
 }
@@ -89,6 +92,8 @@ struct Entry {
     phase: Phase,
     since: Instant,
     claim: Claim<Warm>,
+    #[expect(dead_code, reason = "held, not read")]
+    place: WaitingPlace,
 }
 
 /// How far it is.
@@ -137,39 +142,38 @@ impl Drop for Urgent {
 }
 
 impl WarmProcesses {
-    /// Nothing waits yet; see [`WarmProcesses::keep`].
+    /// Nothing waits yet; see [`WarmProcesses::keep`]. `floor` says when the least that `limits` name wait.
     #[must_use]
     pub fn new(
         limits: WarmLimits,
+        floor: Floor,
+        machine: Machine,
         supply: Arc<ProcessSupply>,
-        budget: Budget,
-        kept: Kept,
         catalog: Arc<Catalog>,
         tasks: TaskTracker,
         drain: CancellationToken,
     ) -> Self {
-        // At least half of the budget is for processes at work.
-        let cap = limits.max.min(budget.processes() / 2);
+        let cap = limits.max.min(machine.pools.most());
         let bounds = Bounds { floor: limits.min.min(cap), cap, memory: limits.idle };
-        let demand = Demand::new(bounds, Instant::now());
+        let demand = Demand::new(bounds, floor, Instant::now());
         let state = Mutex::new(State {
             entries: Vec::new(),
             last_id: 0,
             demand,
             failures: keeper::Failures::default(),
         });
-        let (urgent, _) = watch::channel(0);
         let (came, changed) = (Notify::new(), Notify::new());
-        let inner =
-            Inner { limits, supply, budget, kept, catalog, state, came, changed, urgent, tasks, drain };
-        Self { inner: Arc::new(inner) }
+        let inner = Inner { limits, supply, machine, catalog, state, came, changed, tasks, drain };
+        let inner = Arc::new(inner);
+        inner.machine.pools.join(&inner);
+        Self { inner }
     }
 
     /// Tells that a client waits for the first word of an answer.
     #[must_use]
     pub fn urgent(&self) -> Urgent {
-        self.inner.urgent.send_modify(|turns| *turns += 1);
-        Urgent(self.inner.urgent.clone())
+        self.inner.lock().demand.note_use(Instant::now());
+        self.inner.machine.pools.urgent()
     }
 
     /// A process for the turn: the one that is furthest on the way to it, or a new one. `patience` is for the memory it
@@ -218,13 +222,15 @@ impl WarmProcesses {
     /// The process.
     pub async fn adopt(&self, session: Session) -> Result<(), Box<Session>> {
         let inner = &self.inner;
-        let prepares = inner.supply.installed().await.is_ok_and(Installed::can_be_prepared);
-        let mut state = inner.lock();
+        let prepares = inner.supply.starter().installed().await.is_ok_and(Installed::can_be_prepared);
+        let (mut state, now) = (inner.lock(), Instant::now());
         if !prepares || state.entries.len() >= state.demand.bounds().cap {
             return Err(Box::new(session));
         }
+        let Some(place) = inner.machine.pools.take_place() else { return Err(Box::new(session)) };
+        state.demand.note_use(now);
         let profile = Arc::new(Profile::empty());
-        let (id, claimed) = state.add(Some(Arc::clone(&profile)), Phase::Starting, Instant::now());
+        let (id, claimed) = state.add(Some(Arc::clone(&profile)), Phase::Starting, now, place);
         inner.tasks.spawn(prepare::adopt(Arc::clone(inner), id, profile, claimed, session));
         Ok(())
     }
@@ -241,9 +247,13 @@ impl WarmProcesses {
 
     /// Memory for a process, and a place among those that are being started.
     async fn allowed(&self, patience: Duration) -> Result<(Starting, Share), TurnFailure> {
-        let starting = self.inner.supply.may_start().await?;
-        let make_room = || self.give_up_one() || self.inner.kept.give_up_oldest();
-        let share = self.inner.budget.reserve(patience, make_room).await.ok_or(TurnFailure::Busy)?;
+        let machine = &self.inner.machine;
+        let starting = self.inner.supply.starter().may_start().await?;
+        // What nobody has said anything in yet first, the tenant's own before those of others.
+        let make_room = || {
+            self.give_up_one() || machine.pools.give_up_one_of_more_than(0) || machine.kept.give_up_oldest()
+        };
+        let share = machine.budget.reserve(patience, make_room).await.ok_or(TurnFailure::Busy)?;
         Ok((starting, share))
     }
 
@@ -287,10 +297,16 @@ impl WarmProcesses {
 
 impl State {
     /// Puts a process on the list: its number there, and the end of its claim that its task holds.
-    fn add(&mut self, profile: Option<Arc<Profile>>, phase: Phase, since: Instant) -> (u64, Claimed<Warm>) {
+    fn add(
+        &mut self,
+        profile: Option<Arc<Profile>>,
+        phase: Phase,
+        since: Instant,
+        place: WaitingPlace,
+    ) -> (u64, Claimed<Warm>) {
         let (claim, claimed) = handover();
         self.last_id += 1;
-        self.entries.push(Entry { id: self.last_id, profile, phase, since, claim });
+        self.entries.push(Entry { id: self.last_id, profile, phase, since, claim, place });
         (self.last_id, claimed)
     }
 }

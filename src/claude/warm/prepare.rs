@@ -11,8 +11,8 @@ use crate::claude::budget::Share;
 use crate::claude::failure::TurnFailure;
 use crate::claude::frame_in::{self, ControlRequest, FrameIn};
 use crate::claude::handover::{Claimant, Claimed, watch};
+use crate::claude::installed::Starting;
 use crate::claude::session::{Heard, Session};
-use crate::claude::supply::Starting;
 
 /// How long a process may take until it waits. Half a second is usual; on a busy machine it is more.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -81,10 +81,11 @@ async fn allowed(
     for_floor: bool,
 ) -> Option<(Starting, Share)> {
     let may_start = async {
-        let starting = inner.supply.may_start().await.ok()?;
-        let share = match inner.budget.try_reserve() {
+        let starting = inner.supply.starter().may_start_ahead().await.ok()?;
+        let (budget, kept) = (&inner.machine.budget, &inner.machine.kept);
+        let share = match budget.try_reserve() {
             // A new conversation must not have to wait for a start only because so many old ones are kept.
-            None if for_floor => inner.budget.reserve(MAKING_ROOM, || inner.kept.give_up_oldest_live()).await,
+            None if for_floor => budget.reserve(MAKING_ROOM, || kept.give_up_oldest_live()).await,
             share => share,
         };
         Some((starting, share?))

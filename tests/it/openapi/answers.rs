@@ -279,6 +279,34 @@ async fn what_is_got_is_as_the_document_says(#[case] headers: &[(&str, &str)]) {
 }
 
 #[tokio::test]
+async fn what_the_operator_is_told_is_as_the_document_says() {
+    let (document, server) = (Document::new(), demo(&[("COUPLET_ADMIN_KEY", "admin")]).await);
+    let post = async |path: &str, key: &str, body: Option<Value>| {
+        let request = reqwest::Client::new().post(format!("{}{path}", server.url)).header("x-api-key", key);
+        let request = if let Some(body) = &body { request.json(body) } else { request };
+        document.check("post", path, request.send().await.expect("an answer")).await.0
+    };
+    for command in ["version", "auth status", "doctor"] {
+        assert_eq!(post("/admin/cli", "admin", Some(json!({"command": command}))).await, 200, "{command}");
+    }
+    assert_eq!(post("/admin/cli", "admin", Some(json!({"command": "login"}))).await, 400);
+    assert_eq!(post("/admin/cli", "other", Some(json!({"command": "version"}))).await, 401);
+    for path in ["/admin/cli", "/auth/logout"] {
+        let unknown = json!({"command": "version", "tenant": "nobody"});
+        let expected = if path == "/admin/cli" { 404 } else { 400 };
+        assert_eq!(post(path, "admin", Some(unknown)).await, expected, "{path}");
+    }
+    assert_eq!(post("/auth/logout", "admin", None).await, 200);
+    // What is said of the sign-in once it is over.
+    let status = reqwest::get(format!("{}/auth/status", server.url)).await.expect("an answer");
+    assert_eq!(document.check("get", "/auth/status", status).await.0, 200);
+    for (path, ask) in ENDPOINTS {
+        let (status, _) = document.post(&server.url, path, &ask("a")).await;
+        assert_ne!(status, 200, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_server_without_its_cli_says_so_as_the_document_says() {
     let document = Document::new();
     let app = Builder::new(Path::new("/no/such/cli")).await.start().await;

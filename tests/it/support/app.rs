@@ -1,11 +1,15 @@
 //! Couplet itself, served in the test's own process, with a scripted upstream behind the CLI it is given.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
 use couplet::access::AccessSettings;
+use couplet::access::caller::TenantName;
+use couplet::access::jwt::{JwtAlgorithm, JwtSettings};
 use couplet::claude::ClaudeSettings;
+use couplet::claude::account::{AccountSettings, CredentialOrigin};
 use couplet::claude::command_line::CliProgram;
 use couplet::claude::conversation::Deadlines;
 use couplet::claude::credential::Credential;
@@ -14,10 +18,13 @@ use couplet::claude::supply::ProcessSettings;
 use couplet::claude::warm::WarmLimits;
 use couplet::config::Config;
 use couplet::http::HttpSettings;
+use couplet::limits::Limits;
 use couplet::media::MediaSettings;
+use couplet::tenants::TenantSettings;
 use couplet::upstream::Upstream;
 use eventsource_stream::Eventsource;
 use futures_util::StreamExt;
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -26,6 +33,28 @@ use tokio_util::sync::CancellationToken;
 
 /// The token every test signs in with; it must show up nowhere but at the upstream.
 pub const TOKEN: &str = "sk-ant-oat01-canary-of-the-tests";
+
+/// What [`key_of`] signs with.
+const ISSUER_SECRET: &str = "the secret of an issuer, of more than thirty-two characters";
+
+/// The name of a tenant.
+pub fn tenant(name: &str) -> TenantName {
+    TenantName::new(name).expect("a name")
+}
+
+/// The token of a tenant of [`Builder::with_tenants`].
+pub fn token_of(tenant: &str) -> String {
+    format!("sk-ant-oat01-canary-of-{tenant}")
+}
+
+/// What such a tenant's caller comes with: a token. All callers are called alike; nothing but the tenant tells them apart.
+pub fn key_of(tenant: &str) -> String {
+    let claims = json!({
+        "iss": "issuer", "aud": "couplet", "sub": "everybody", "tenant": tenant, "exp": 4_102_444_800_u64,
+    });
+    let key = EncodingKey::from_secret(ISSUER_SECRET.as_bytes()).expect("a secret");
+    encode(&Header::new(Algorithm::HS256), &claims, &key).expect("a token")
+}
 
 /// How a [`TestApp`] is to be.
 pub struct Builder {
@@ -85,8 +114,13 @@ impl Builder {
                     max_age: Duration::from_secs(60),
                 },
                 memory_budget: u64::MAX,
+                account: AccountSettings {
+                    origin: CredentialOrigin::Setting("CLAUDE_CODE_OAUTH_TOKEN".to_owned()),
+                    ..AccountSettings::default()
+                },
             },
             access: AccessSettings::default(),
+            tenants: BTreeMap::new(),
             http: HttpSettings::default(),
             media: MediaSettings::default(),
             shutdown_grace: Duration::from_secs(2),
@@ -104,6 +138,28 @@ impl Builder {
     /// The same with keys.
     pub fn with_keys(self, keys: &[&str]) -> Self {
         self.with(|config| config.access.keys = keys.iter().map(|key| (*key).into()).collect())
+    }
+
+    /// The same with tenants, each with a token of its own ([`token_of`]) and a key ([`key_of`]).
+    pub fn with_tenants(self, names: &[&str]) -> Self {
+        self.with(|config| {
+            for name in names {
+                let settings = TenantSettings {
+                    credential: Credential::OauthToken(token_of(name).into()),
+                    max_concurrency: None,
+                    limits: Limits::default(),
+                };
+                config.tenants.insert(tenant(name), settings);
+            }
+            let jwt = JwtSettings {
+                algorithm: JwtAlgorithm::Hs256,
+                key: ISSUER_SECRET.into(),
+                issuer: "issuer".to_owned(),
+                audience: "couplet".to_owned(),
+            };
+            let access = std::mem::take(&mut config.access);
+            config.access = access.with_jwt(&jwt).expect("a verifier");
+        })
     }
 
     /// Starts it.

@@ -60,13 +60,16 @@ impl FakeCli {
 
     /// The same with other settings.
     pub async fn app_with(&self, change: impl FnOnce(&mut Config)) -> TestApp {
+        self.builder().await.with(change).start().await
+    }
+
+    /// The same before its start.
+    pub async fn builder(&self) -> Builder {
         let base_url = self.base_url();
-        let builder = Builder::new(&program()).await;
-        let common = |config: &mut Config| {
+        Builder::new(&program()).await.with(|config: &mut Config| {
             config.claude.process.base_url = Some(base_url);
             config.claude.keep.processes = 0;
-        };
-        builder.with(common).with(change).start().await
+        })
     }
 
     /// What its processes told of themselves, in no order.

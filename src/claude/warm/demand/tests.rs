@@ -21,7 +21,7 @@ fn key(system: &str) -> ProfileKey {
 }
 
 fn demand(now: Instant) -> Demand {
-    let mut demand = Demand::new(BOUNDS, now);
+    let mut demand = Demand::new(BOUNDS, Floor::Always, now);
     demand.allow_prepared(true);
     demand
 }
@@ -169,7 +169,7 @@ proptest! {
         let start = Instant::now();
         let mut now = start;
         let bounds = Bounds { floor, cap: floor + more, memory: seconds(300) };
-        let mut demand = Demand::new(bounds, start);
+        let mut demand = Demand::new(bounds, Floor::Always, start);
         demand.allow_prepared(true);
         for (pause, system) in asked {
             now += seconds(pause);
@@ -182,4 +182,26 @@ proptest! {
             prop_assert!(demand.profiles.values().filter(|seen| seen.whole.is_some()).count() <= KEPT_WHOLE);
         }
     }
+}
+
+#[test]
+fn who_has_a_floor_only_while_it_is_used_has_none_before_and_none_after() {
+    let begun = Instant::now();
+    let mut demand = Demand::new(BOUNDS, Floor::WhileUsed, begun);
+    demand.allow_prepared(true);
+    let total = |demand: &mut Demand, at: u64| demand.plan(begun + seconds(at)).total();
+    assert_eq!(total(&mut demand, 0), 0, "never used");
+    for _ in 0..6 {
+        ask(&mut demand, begun + seconds(10), "a");
+    }
+    assert_eq!(total(&mut demand, 11), 6);
+    assert_eq!(total(&mut demand, 310), 6);
+    // No burst any more, but it is used: the floor.
+    for later in [400, 700, 1_000] {
+        demand.note_use(begun + seconds(later));
+    }
+    assert_eq!(total(&mut demand, 1_100), 3);
+    assert_eq!(total(&mut demand, 1_301), 0, "all are gone at once, however many the last burst needed");
+    demand.note_use(begun + seconds(1_400));
+    assert_eq!(shown(&demand.plan(begun + seconds(1_400))), (3, vec![]), "what was asked for is forgotten");
 }
