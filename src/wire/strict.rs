@@ -134,7 +134,7 @@ mod tests {
     #[case(json!(-0.0), Ok(0))]
     #[case(json!(4_294_967_295.0), Ok(u32::MAX))]
     #[case(json!(4_294_967_296.0), Err("invalid value: integer `4294967296`, expected u32"))]
-    #[case(json!(1e30), Err("invalid type: floating point `1e30`, expected u32"))]
+    #[case(json!(1e30), Err("invalid type: floating point `1e+30`, expected u32"))]
     #[case(json!(0.5), Err("invalid type: floating point `0.5`, expected u32"))]
     #[case(json!(-1.0), Err("invalid type: floating point `-1.0`, expected u32"))]
     #[case(json!("1"), Err("invalid type: string \"1\", expected u32"))]

@@ -133,7 +133,10 @@ fn completion(prompt: &str) -> Value {
     json!({"model": "sonnet", "prompt": prompt})
 }
 
-const ENDPOINTS: [(&str, fn(&str) -> Value); 3] =
+/// What a path is asked for a prompt.
+type Ask = fn(&str) -> Value;
+
+const ENDPOINTS: [(&str, Ask); 3] =
     [("/v1/chat/completions", chat), ("/v1/completions", completion), ("/v1/messages", message)];
 
 #[tokio::test]
