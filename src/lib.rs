@@ -13,11 +13,13 @@ pub mod http;
 pub mod limits;
 pub mod logging;
 pub mod media;
+pub mod metrics;
 pub mod openai;
 pub mod recorder;
 pub mod scope;
 pub mod stand_in;
 pub mod store;
+pub mod telemetry;
 pub mod tenants;
 pub mod translate;
 pub mod turn;
@@ -34,6 +36,9 @@ use tokio_util::sync::CancellationToken;
 use access::Access;
 use config::Config;
 use http::Mode;
+use limits::accounts::Accounts;
+use limits::limiter::Limiter;
+use metrics::Metrics;
 use store::Store;
 use tenants::Tenants;
 use upstream::Upstream;
@@ -56,13 +61,19 @@ pub async fn run(
         Mode::Demo => Some(prepare_demo(&mut config).await?),
     };
     let store = Store::open(&config.claude.process.state_dir).map_err(io::Error::other)?;
+    let accounts = Accounts::new(store.clone())?;
+    let limiter = Limiter::new(config.limits, accounts.clone());
     let access = Access::new(&config.access, store).map_err(io::Error::other)?;
     let tenants = Tenants::new(config.claude, config.tenants)?;
     let media = media::Intake::new(config.media)?;
+    let targets = config.http.aliases.values().map(|alias| alias.model.clone()).collect();
+    let metrics = Metrics::new(tenants.clone(), targets, config.http.mode.as_str());
     let router = http::router(http::App {
         access: access.clone(),
+        limiter,
         tenants: tenants.clone(),
         media,
+        metrics,
         http: Arc::new(config.http),
     });
     if config.list_models_at_start
@@ -81,6 +92,13 @@ pub async fn run(
         stop.cancel();
     };
     tokio::join!(server, keeping_up, end);
+    // What was used last; it may wait for the disk.
+    let written = tokio::task::spawn_blocking(move || accounts.write()).await;
+    if let Err(error) =
+        written.map_err(io::Error::other).and_then(|written| written.map_err(io::Error::other))
+    {
+        tracing::error!(%error, "what was used last is lost: it cannot be written");
+    }
     tracing::info!("stopped");
     Ok(())
 }

@@ -11,15 +11,17 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
 use crate::config::values::{Refusal, Value, choices};
+use crate::telemetry::{self, Traces};
 
-/// Couplet's own target. What it logs is without content at every level; for what is not, see [`QUOTING`].
+/// Couplet's own target. What it logs is without content at every level; for what is not, see [`UNLESS_NAMED`].
 const OWN: &str = "couplet";
 
 /// The most that libraries may say unless they are named: at finer levels some of them write out what passes through.
 const LIBRARIES: LevelFilter = LevelFilter::WARN;
 
-/// Parts of Couplet whose lines may quote what was said. They are off unless they are named.
-const QUOTING: [&str; 1] = [crate::claude::session::CLI_STDERR];
+/// Parts of Couplet that are off unless they are named: what the CLI says on stderr may quote what was said; spans are for
+/// traces.
+const UNLESS_NAMED: [&str; 2] = [crate::claude::session::CLI_STDERR, telemetry::TARGET];
 
 /// The words for levels.
 const LEVELS: &str = "off, error, warn, info, debug, trace";
@@ -53,7 +55,7 @@ impl Value for LogFilter {
 
     fn read(text: &str) -> Result<Self, Refusal> {
         let mut targets = Targets::new().with_default(LIBRARIES).with_target(OWN, LevelFilter::INFO);
-        targets.extend(QUOTING.map(|target| (target, LevelFilter::OFF)));
+        targets.extend(UNLESS_NAMED.map(|target| (target, LevelFilter::OFF)));
         for directive in text.split(',').map(str::trim).filter(|directive| !directive.is_empty()) {
             // A word alone is a level. Read as a target, a slip such as `debgu` would turn the log off.
             let (target, level) = directive.split_once('=').unwrap_or(("", directive));
@@ -79,8 +81,9 @@ impl Value for LogFilter {
     }
 }
 
-/// Starts the log of this process. A second start has no effect.
-pub fn start(filter: LogFilter, format: LogFormat) {
+/// Starts the log of this process, and its traces, as long as they are held. A second start has no effect.
+#[must_use]
+pub fn start(filter: LogFilter, format: LogFormat) -> Traces {
     let terminal = std::io::stderr().is_terminal();
     let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let json = format == LogFormat::Json || (format == LogFormat::Auto && !terminal);
@@ -90,10 +93,18 @@ pub fn start(filter: LogFilter, format: LogFormat) {
     } else {
         lines.boxed()
     };
-    let started = tracing_subscriber::registry().with(lines.with_filter(filter.targets)).try_init();
-    if started.is_ok() {
+    let (traces, spans, problem) = match telemetry::start() {
+        Ok((traces, spans)) => (traces, spans, None),
+        Err(error) => (Traces::default(), None, Some(error)),
+    };
+    let registry = tracing_subscriber::registry().with(lines.with_filter(filter.targets));
+    if registry.with(spans).try_init().is_ok() {
         std::panic::set_hook(Box::new(tell_panic));
     }
+    if let Some(problem) = problem {
+        tracing::warn!(problem, "there will be no traces");
+    }
+    traces
 }
 
 /// Tells where a defect is. The message only where it is a constant: one that was put together may hold a piece of what
@@ -129,6 +140,7 @@ mod tests {
     #[case("couplet=trace", "couplet::cli_stderr", Level::ERROR, false)]
     #[case("info,couplet::cli_stderr=debug", "couplet::cli_stderr", Level::DEBUG, true)]
     #[case("hyper=trace", "hyper::proto", Level::TRACE, true)]
+    #[case("trace", "couplet::trace", Level::ERROR, false)]
     fn a_level_is_for_couplet_and_libraries_must_be_named(
         #[case] filter: &str,
         #[case] target: &str,

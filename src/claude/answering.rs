@@ -17,6 +17,7 @@ use super::prompt_cache::{self, CacheTtl};
 use super::session::Session;
 use super::shaping::Shaping;
 use super::sink::{ProcessOrigin, Sink, Stop};
+use super::steps::Step;
 use super::warm::Warm;
 use super::warm::profile::Prepared;
 use crate::scope::Scope;
@@ -73,6 +74,7 @@ impl Outcome {
 impl Inner {
     /// One turn.
     pub(super) async fn run(self: Arc<Self>, scope: Scope, turn: &Turn, sink: &mut Sink) {
+        sink.come_to(Step::Queue);
         let place = tokio::select! {
             biased;
             place = self.admit(turn) => place,
@@ -101,6 +103,7 @@ impl Inner {
                 }
                 Next::End(end) => end,
             };
+            sink.end_steps();
             let (kept, rest) = match &end {
                 // Before the end is passed on: the next turn may come as soon as the client has read it.
                 Ok(_) if !rendition.is_reworded && !turn.parameters.is_last => {
@@ -139,8 +142,10 @@ impl Inner {
     /// Asks in the process that holds the conversation, if one waits, else in a fresh one. What is put once more goes to a
     /// fresh one always.
     async fn converse(&self, asking: &Asking<'_>, is_first: bool, sink: &mut Sink) -> Outcome {
+        sink.come_to(Step::Claim);
         if is_first && let Some(kept) = self.kept.take(asking.history).await {
             tracing::debug!(pid = kept.process_id(), "the conversation goes on in its process");
+            sink.come_to(Step::LayDown);
             sink.comes_from(if kept.is_parked() { ProcessOrigin::Parked } else { ProcessOrigin::Live });
             let outcome = self.go_on(kept, asking, sink).await;
             if !was_lost(&outcome, sink) {
@@ -216,6 +221,7 @@ impl Inner {
         sink: &mut Sink,
     ) -> (Outcome, Source) {
         let first_frame = asking.started + self.deadlines.first_frame;
+        sink.come_to(Step::Claim);
         let take = async {
             match source {
                 Source::Waiting => self.warm.take(asking.profile, asking.turn, self.patience).await,
@@ -242,6 +248,7 @@ impl Inner {
             origin = origin.as_str(),
             "the conversation is laid down"
         );
+        sink.come_to(Step::LayDown);
         sink.comes_from(origin);
         let source = if is_new { Source::New } else { Source::Waiting };
         let begin = Conversation::begin(&mut session, &prepared, asking.turn, mark, &self.catalog);
@@ -261,6 +268,7 @@ impl Inner {
 
     async fn relay(&self, mut conversation: Conversation, asking: &Asking<'_>, sink: &mut Sink) -> Outcome {
         let Asking { turn, shaping, started, .. } = *asking;
+        sink.come_to(Step::FirstDelta);
         let relay = conversation.relay(turn, shaping, sink, self.deadlines, started, &self.catalog);
         let (afterwards, end) = match timeout_at(asking.ends, relay).await {
             Ok(relayed) => relayed,

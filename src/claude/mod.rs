@@ -9,7 +9,7 @@
 //!   once.
 //! - [`session`], [`conversation`]: one process and the conversation in it; [`tool_server`]: its tools; [`parked`]: which
 //!   results its open calls take.
-//! - [`sink`]: where the events of an answer go.
+//! - [`sink`]: where the events of an answer go; [`steps`]: what traces tell of the way there.
 //! - [`handover`]: a process that is watched until somebody claims it.
 //! - [`kept`]: processes that wait for what comes next in their conversation, found by its [`conversation_key`].
 //! - [`prompt_cache`]: how Anthropic's cache finds a history that is laid down anew.
@@ -57,6 +57,7 @@ pub mod session;
 pub mod shaping;
 pub mod sign_out;
 pub mod sink;
+pub mod steps;
 pub mod stop_strings;
 pub mod subscription;
 pub mod supply;

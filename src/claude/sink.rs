@@ -12,6 +12,7 @@ use super::answer::AnswerEvent;
 use super::failure::TurnFailure;
 use super::frame_out::{Event, Frame};
 use super::shaping::Unfit;
+use super::steps::{Step, Steps};
 use super::warm::Urgent;
 
 /// Events of one answer that may wait for their reader. Then the CLI is slowed down.
@@ -76,6 +77,7 @@ pub struct Sink {
     /// Is told what the answer says of the account.
     account: Option<AccountUse>,
     origin: Arc<OriginCell>,
+    steps: Steps,
 }
 
 /// Which process answers a turn.
@@ -123,7 +125,15 @@ impl Sink {
     /// A sink that writes to `events`, a channel with nothing in it yet. It keeps one of its places for a failure.
     fn new(events: mpsc::Sender<Result<AnswerEvent, TurnFailure>>) -> Self {
         let last_word = events.clone().try_reserve_owned().ok();
-        Self { events, last_word, has_passed: false, urgent: None, account: None, origin: Arc::default() }
+        Self {
+            events,
+            last_word,
+            has_passed: false,
+            urgent: None,
+            account: None,
+            origin: Arc::default(),
+            steps: Steps::new(),
+        }
     }
 
     /// Holds this until the reader is given something.
@@ -156,6 +166,16 @@ impl Sink {
         Arc::clone(&self.origin)
     }
 
+    /// The turn has come to this step.
+    pub fn come_to(&mut self, step: Step) {
+        self.steps.come_to(step);
+    }
+
+    /// The turn has come to its last step; only its end is still to be passed on.
+    pub fn end_steps(&mut self) {
+        self.steps.end();
+    }
+
     /// Ends when the reader is gone.
     pub async fn closed(&self) {
         self.events.closed().await;
@@ -168,6 +188,9 @@ impl Sink {
     pub async fn pass(&mut self, event: AnswerEvent, patience: Duration) -> Result<(), Stop> {
         self.has_passed = true;
         self.urgent = None;
+        if event.is_delta() {
+            self.steps.note_delta();
+        }
         // Nearly always there is room, and no deadline to be set.
         let event = match self.events.try_send(Ok(event)) {
             Ok(()) => return Ok(()),
@@ -206,6 +229,7 @@ impl Sink {
         if let Some(account) = self.account.take() {
             account.failed(&failure);
         }
+        self.steps.end();
         if let Some(room) = self.last_word.take() {
             room.send(Err(failure));
         }

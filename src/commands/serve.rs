@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use couplet::config::{Config, ConfigError, ServeArguments, Settings, Surroundings};
 use couplet::logging;
+use couplet::telemetry::Traces;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 
@@ -12,19 +13,20 @@ use super::{complain, in_runtime, shutdown_signal};
 /// Runs the server until it is asked to end.
 pub fn run(arguments: &ServeArguments) -> ExitCode {
     match configure(arguments) {
-        Ok(config) => in_runtime(serve(config)),
+        // The traces are held to the end, so that the last of them are sent.
+        Ok((config, _traces)) => in_runtime(serve(config)),
         Err(error) => complain(&error),
     }
 }
 
-fn configure(arguments: &ServeArguments) -> Result<Config, ConfigError> {
+fn configure(arguments: &ServeArguments) -> Result<(Config, Traces), ConfigError> {
     let around = Surroundings::of_this_process();
     let loaded = Settings::load(arguments, &around)?;
-    logging::start(loaded.settings.log.clone(), loaded.settings.log_format);
+    let traces = logging::start(loaded.settings.log.clone(), loaded.settings.log_format);
     for hint in &loaded.hints {
         tracing::warn!("{hint}");
     }
-    Config::new(loaded.settings, &around)
+    Ok((Config::new(loaded.settings, &around)?, traces))
 }
 
 async fn serve(mut config: Config) -> std::io::Result<()> {

@@ -47,6 +47,8 @@ use crate::claude::process::own_program;
 use crate::claude::supply::ProcessSettings;
 use crate::claude::warm::WarmLimits;
 use crate::http::{HttpSettings, Mode};
+use crate::limits::Limits;
+use crate::limits::limiter::LimitSettings;
 use crate::media::MediaSettings;
 use crate::stand_in;
 use crate::store::Store;
@@ -70,6 +72,8 @@ pub struct Config {
     pub tenants: BTreeMap<TenantName, TenantSettings>,
     /// Who may come in.
     pub access: AccessSettings,
+    /// How much may be asked.
+    pub limits: LimitSettings,
     /// How requests are served.
     pub http: HttpSettings,
     /// What is done with images and files.
@@ -194,6 +198,21 @@ impl Config {
                 memory_budget: settings.memory_budget.map_or_else(memory::default_budget, |budget| budget.0),
             },
             access,
+            limits: LimitSettings {
+                caller: Limits {
+                    requests_per_minute: settings.rate_limit_rpm,
+                    tokens_per_minute: settings.rate_limit_tpm,
+                    concurrent_turns: settings.rate_limit_concurrency,
+                    tokens_per_day: settings.quota_daily,
+                    tokens_per_month: settings.quota_monthly,
+                },
+                tenants: tenants.iter().map(|(name, tenant)| (name.clone(), tenant.limits)).collect(),
+                all: Limits {
+                    requests_per_minute: settings.total_rpm,
+                    tokens_per_minute: settings.total_tpm,
+                    ..Limits::default()
+                },
+            },
             tenants,
             http: HttpSettings {
                 allowed_hosts: settings.allowed_hosts.into_iter().map(|host| host.0).collect(),

@@ -3,6 +3,7 @@
 //! docs/configuration.md follow. (`cargo run -- config --example …` renews the files; a test tells when that is due.)
 
 use std::net::IpAddr;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
@@ -110,6 +111,23 @@ settings! {
         /// Those that wait end when it runs short; requests never do.
         memory_budget: Option<Bytes>, "COUPLET_MEMORY_BUDGET",
             unset = "half of what the machine or its container has", example = "4GiB";
+    }
+    "How much may be asked" {
+        /// Requests a minute of each key that has no limit of its own. Each request counts, whatever it is for.
+        rate_limit_rpm: Option<NonZeroU32>, "COUPLET_RATE_LIMIT_RPM", unset = "no limit", example = "60";
+        /// Tokens a minute of each key that has no limit of its own: those of prompts, cached or not, and of answers.
+        rate_limit_tpm: Option<NonZeroU32>, "COUPLET_RATE_LIMIT_TPM", unset = "no limit", example = "200000";
+        /// Answers at the same time of each key that has no limit of its own; a request with `n` answers takes `n`.
+        rate_limit_concurrency: Option<NonZeroU32>, "COUPLET_RATE_LIMIT_CONCURRENCY",
+            unset = "no limit but `COUPLET_MAX_CONCURRENCY`", example = "4";
+        /// Tokens a day (UTC) of each key that has no quota of its own.
+        quota_daily: Option<NonZeroU64>, "COUPLET_QUOTA_DAILY", unset = "no quota", example = "2000000";
+        /// Tokens a month (UTC) of each key that has no quota of its own.
+        quota_monthly: Option<NonZeroU64>, "COUPLET_QUOTA_MONTHLY", unset = "no quota", example = "40000000";
+        /// Requests a minute of all keys together.
+        total_rpm: Option<NonZeroU32>, "COUPLET_TOTAL_RPM", unset = "no limit", example = "600";
+        /// Tokens a minute of all keys together.
+        total_tpm: Option<NonZeroU32>, "COUPLET_TOTAL_TPM", unset = "no limit", example = "2000000";
     }
     "Images" {
         /// What to do with images by https: fetch them here, from public addresses only and past all proxies; pass the URL

@@ -1,6 +1,7 @@
 //! What the text of a setting can mean: a type for each kind of value.
 
 use std::net::IpAddr;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -148,6 +149,29 @@ impl Value for u16 {
         json!(self)
     }
 }
+
+/// A whole number of at least 1.
+macro_rules! counts {
+    ($($type:ty),+) => {$(
+        impl Value for $type {
+            const SHAPE: Shape = Shape::Number;
+
+            fn allowed() -> String {
+                format!("a whole number from 1 to {}", Self::MAX)
+            }
+
+            fn read(text: &str) -> Result<Self, Refusal> {
+                text.trim().parse().map_err(|_| Refusal::default())
+            }
+
+            fn shown(&self) -> serde_json::Value {
+                json!(self.get())
+            }
+        }
+    )+};
+}
+
+counts!(NonZeroU32, NonZeroU64);
 
 /// A time in seconds, whole or with a fraction, more than none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

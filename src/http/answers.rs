@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use crate::claude::Answer;
 use crate::claude::answer::AnswerEvent;
 use crate::claude::failure::TurnFailure;
+use crate::limits::permit::Permit;
 
 /// The answers to one request, counted from 0. Dropped, they interrupt the model.
 ///
@@ -14,6 +15,8 @@ use crate::claude::failure::TurnFailure;
 pub struct Answers {
     /// In their order; one that has ended is gone.
     each: Vec<Option<Answer>>,
+    /// What they were let in with. They see what passes by, and are settled with the answers, or when nobody reads any more.
+    permits: Vec<Permit>,
     /// How many are not at their end.
     open: usize,
     /// Which is looked at first: the one behind that which was heard last, so that none drowns out the others.
@@ -24,7 +27,14 @@ impl Answers {
     /// Reads these.
     #[must_use]
     pub fn new(answers: Vec<Answer>) -> Self {
-        Self { open: answers.len(), each: answers.into_iter().map(Some).collect(), next: 0 }
+        let each: Vec<_> = answers.into_iter().map(Some).collect();
+        Self { open: each.len(), each, permits: Vec::new(), next: 0 }
+    }
+
+    /// The same, settled with these: one for each.
+    #[must_use]
+    pub fn settled_with(self, permits: Vec<Permit>) -> Self {
+        Self { permits, ..self }
     }
 
     /// The next event of any of the answers, with the answer's number.
@@ -53,6 +63,9 @@ impl Answers {
                 Poll::Pending => {}
                 Poll::Ready(Ok(event)) => {
                     self.next = (of + 1) % count;
+                    if let Some(permit) = self.permits.get_mut(of) {
+                        permit.event(&event);
+                    }
                     if matches!(event, AnswerEvent::Ended(_)) {
                         self.each[of] = None;
                         self.open -= 1;
@@ -62,6 +75,9 @@ impl Answers {
                 Poll::Ready(Err(failure)) => {
                     self.each.clear();
                     self.open = 0;
+                    for mut permit in self.permits.drain(..) {
+                        permit.failed(&failure);
+                    }
                     return Poll::Ready(Err(failure));
                 }
             }

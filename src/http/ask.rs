@@ -12,10 +12,11 @@ use uuid::Uuid;
 use super::answers::Answers;
 use super::guard::Asker;
 use super::request_log::RequestLog;
-use super::{App, models, reply, sse};
+use super::{App, models, rate_limit, reply, sse};
 use crate::claude::Answer;
 use crate::claude::answer::AnswerEvent;
 use crate::claude::failure::TurnFailure;
+use crate::limits::estimate::Estimate;
 use crate::openai::error::ApiError;
 use crate::translate::media_failure;
 use crate::turn::{MediaSource, Parameter, Turn};
@@ -68,25 +69,34 @@ pub trait WholeForm {
 /// Asks the model, for all answers at once.
 ///
 /// # Errors
-/// When the model is not known, images and files cannot be had, or there are more answers than this server gives at once.
+/// When the model is not known, images and files cannot be had, there are more answers than this server gives at once, or the
+/// caller's limits do not allow them.
 pub async fn ask(app: &App, who: &Asker, log: RequestLog, question: Question) -> Result<Asked, ApiError> {
     let Question { turns, n, stream, mut ignored, name_of, sent_as } = question;
     let first = turns.first().map(|turn| turn.model.clone());
-    log.asked(first.as_deref().unwrap_or_default(), stream);
     let Asker { caller, claude } = who;
+    log.asked(&caller.tenant, first.as_deref().unwrap_or_default(), stream);
     expect_room(turns.len(), n, claude.places())?;
     let mut prepared = Vec::with_capacity(turns.len());
     for turn in turns {
         prepared.push(ready(app, who, &log, turn, sent_as, &mut ignored).await?);
     }
+    let estimate = prepared.iter().map(Estimate::of).fold(Estimate::default(), Estimate::or_more);
+    let count = prepared.len() * n;
+    let permitted = app.limiter.take_turns(caller, count, Some(estimate)).await;
+    let mut permits = permitted.map_err(|refusal| rate_limit::refused(app, &refusal).in_words_of(sent_as))?;
     let asked = prepared.into_iter().flat_map(|turn| std::iter::repeat_n(turn, n));
     let answers: Vec<Answer> =
         asked.map(|turn| claude.answer_until(caller.ended.clone(), caller.scope(), turn)).collect();
+    for (permit, answer) in permits.iter_mut().zip(&answers) {
+        permit.asked(answer.origin());
+    }
     // Where there are several, the first stands for all.
     if let Some(answer) = answers.first() {
         log.answered_by(answer.origin());
     }
-    Ok(Asked { answers: Answers::new(answers), ignored, name_of, sent_as, log })
+    let answers = Answers::new(answers).settled_with(permits);
+    Ok(Asked { answers, ignored, name_of, sent_as, log })
 }
 
 /// Refuses more answers than could be given side by side.
@@ -114,9 +124,12 @@ pub async fn count<B: Serialize>(
 ) -> Result<Response, ApiError> {
     let Question { turns, mut ignored, sent_as, .. } = question;
     let Asker { caller, claude } = who;
+    // It takes a process for a while, but no tokens.
+    let permitted = app.limiter.take_turns(caller, 1, None).await;
+    let _place = permitted.map_err(|refusal| rate_limit::refused(app, &refusal))?;
     let mut tokens: u64 = 0;
     for turn in turns {
-        log.asked(&turn.model, false);
+        log.asked(&caller.tenant, &turn.model, false);
         let turn = ready(app, who, log, turn, sent_as, &mut ignored).await?;
         let counting = claude.count_tokens(caller.scope(), turn);
         let counted =

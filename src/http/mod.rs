@@ -5,9 +5,11 @@
 //! - [`openapi`], [`docs`]: what is served, for programs and for people.
 //! - [`guard`]: the checks before them. A route without a check must opt out by name in [`router`].
 //! - [`body`], [`ask`], [`answers`], [`sse`], [`reply`]: bodies in, the model asked, streams and errors out.
+//! - [`rate_limit`]: requests counted, and how things stand with the caller's limits; [`usage`]: what was used, for the operator.
 //! - [`anthropic_form`]: errors in the other form, on the paths of Anthropic's API.
 //! - [`unsupported`]: what is told of paths that are not served.
 //! - [`request_log`]: the id of each request, and its line in the log.
+//! - [`metrics`]: what Prometheus reads.
 //! - [`server`]: accepts and closes connections.
 
 pub mod admin_cli;
@@ -22,14 +24,17 @@ pub mod docs;
 pub mod guard;
 pub mod health;
 pub mod messages;
+pub mod metrics;
 pub mod models;
 pub mod openapi;
 pub mod operator;
+pub mod rate_limit;
 pub mod reply;
 pub mod request_log;
 pub mod server;
 pub mod sse;
 pub mod unsupported;
+pub mod usage;
 pub mod version;
 
 use std::sync::Arc;
@@ -47,7 +52,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::access::Access;
+use crate::limits::limiter::Limiter;
 use crate::media::Intake;
+use crate::metrics::Metrics;
 use crate::tenants::Tenants;
 use crate::translate::models::Aliases;
 
@@ -105,10 +112,14 @@ impl Mode {
 pub struct App {
     /// Who may come in.
     pub access: Access,
+    /// Holds callers to their limits.
+    pub limiter: Limiter,
     /// The model, as each tenant asks it.
     pub tenants: Tenants,
     /// What makes images and files ready for it.
     pub media: Intake,
+    /// What is counted and measured.
+    pub metrics: Metrics,
     /// The settings.
     pub http: Arc<HttpSettings>,
 }
@@ -129,14 +140,19 @@ pub fn router(app: App) -> Router {
         .fallback(unsupported::unknown_path)
         .method_not_allowed_fallback(reply::wrong_method)
         .layer(body::unpacking())
+        .layer(from_fn_with_state(app.clone(), rate_limit::hold_to_limits))
         .layer(from_fn_with_state(app.clone(), guard::check_key));
     let operator = auth::operator_router()
         .merge(admin_cli::router())
+        .merge(usage::router())
         // What is not there is not told to others either.
         .route("/admin/{*path}", any(unsupported::unknown_path))
         .method_not_allowed_fallback(reply::wrong_method)
         .layer(body::unpacking())
         .layer(from_fn_with_state(app.clone(), guard::check_admin_key));
+    let observed = metrics::router()
+        .method_not_allowed_fallback(reply::wrong_method)
+        .layer(from_fn_with_state(app.clone(), guard::check_observer));
     let open = health::router()
         .merge(openapi::router())
         .merge(docs::router())
@@ -144,25 +160,27 @@ pub fn router(app: App) -> Router {
 
     // Outermost first: what is above sees a request earlier and its response later.
     let layers = ServiceBuilder::new()
-        .layer(from_fn(request_log::write_lines))
+        .layer(from_fn_with_state(app.metrics.clone(), request_log::write_lines))
         .layer(from_fn(tell_processing_time))
         .layer(from_fn(anthropic_form::of_errors))
         .layer(CatchPanicLayer::custom(reply::after_panic))
         .layer(cors(&app.http.allowed_origins))
         .layer(from_fn_with_state(app.clone(), guard::check_host_and_origin));
-    guarded.merge(operator).merge(open).layer(layers).with_state(app)
+    guarded.merge(operator).merge(observed).merge(open).layer(layers).with_state(app)
 }
 
 /// Lets the pages of configured origins in. No origin is allowed by default, and never all.
 fn cors(origins: &[String]) -> CorsLayer {
     let origins =
         origins.iter().filter_map(|origin| HeaderValue::from_str(origin.trim_end_matches('/')).ok());
+    let exposed = [REQUEST_ID, anthropic_form::REQUEST_ID, PROCESSING_MS, ask::IGNORED].into_iter();
+    let exposed = exposed.chain(rate_limit::HEADERS).chain(reply::RETRY_HEADERS);
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([Method::GET, Method::POST])
         // SDKs in browsers send headers of their own (`x-stainless-…`).
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([REQUEST_ID, anthropic_form::REQUEST_ID, PROCESSING_MS, ask::IGNORED])
+        .expose_headers(exposed.collect::<Vec<_>>())
         .max_age(Duration::from_secs(600))
 }
 

@@ -20,6 +20,9 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// The wait in milliseconds; read by the SDKs before `retry-after`.
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 
+/// What tells when to come again, and whether at all.
+pub(super) const RETRY_HEADERS: [HeaderName; 3] = [RETRY_AFTER, RETRY_AFTER_MS, SHOULD_RETRY];
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body())).into_response();

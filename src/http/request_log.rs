@@ -1,34 +1,36 @@
 //! One line in the log for each request: what, how long, how it ended; never what was said.
 //!
 //! The line is written when the response's body is at its end or dropped, so that of a stream tells how it ended. Its
-//! target is `couplet::request`.
+//! target is `couplet::request`. Metrics and traces tell the same, at the same moment.
+//!
+//! - `line`: what is known of a request, and what is made of it in the end.
+//! - `span`: the same for traces.
+//! - `body`: tells when it has ended.
 
-use std::pin::Pin;
+mod body;
+mod line;
+mod span;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
-use bytes::Bytes;
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::REQUEST_ID;
-use crate::claude::answer::{AnswerEvent, Usage};
-use crate::claude::sink::{OriginCell, ProcessOrigin};
+use crate::access::caller::TenantName;
+use crate::claude::answer::AnswerEvent;
+use crate::claude::sink::OriginCell;
+use crate::metrics::Metrics;
+use body::{LoggedBody, Writer};
+use line::{Line, Route, shown};
 
 /// The longest id that is taken from a client.
 const MAX_ID: usize = 128;
-
-/// How much of a text that a client chose the line shows.
-const MAX_SHOWN: usize = 128;
-
-/// How many parts of a path without a route the line shows.
-const MAX_PARTS: usize = 4;
 
 /// The code of an error, left in the extensions of its response for the line.
 #[derive(Debug, Clone, Copy)]
@@ -38,63 +40,35 @@ pub struct ErrorCode(pub &'static str);
 #[derive(Debug, Clone, Default)]
 pub struct RequestLog(Arc<Mutex<Line>>);
 
-#[derive(Debug, Default)]
-struct Line {
-    begun: Option<Instant>,
-    request_id: String,
-    method: String,
-    route: String,
-    status: Option<StatusCode>,
-    /// How it ended, and the status it has or would have, were the headers not sent.
-    outcome: Option<(&'static str, StatusCode)>,
-    chat: Option<Chat>,
-}
-
-/// What is told of a request to the model.
-#[derive(Debug, Default)]
-struct Chat {
-    model: String,
-    resolved_model: String,
-    stream: bool,
-    ignored: String,
-    cause: Option<&'static str>,
-    /// Which process answers.
-    origin: Option<Arc<OriginCell>>,
-    first_delta: Option<Duration>,
-    /// How many calls of tools the model made.
-    tool_calls: u32,
-    /// Of all answers together.
-    usage: Option<Usage>,
-}
-
 /// The layer: gives the request an id, and writes its line.
-pub async fn write_lines(mut request: Request, next: Next) -> Response {
+pub async fn write_lines(State(metrics): State<Metrics>, mut request: Request, next: Next) -> Response {
     let id = request_id(&request);
-    let log = RequestLog::default();
-    {
-        let mut line = log.line();
-        line.begun = Some(Instant::now());
-        id.to_str().unwrap_or_default().clone_into(&mut line.request_id);
-        line.method = shown(request.method().as_str());
-        line.route = route(&request);
-    }
+    let route = Route::of(&request);
+    let span = if route.is_a_probe() { tracing::Span::none() } else { span::open(&request) };
+    let log = RequestLog::new(Line {
+        request_id: id.to_str().unwrap_or_default().to_owned(),
+        method: shown(request.method().as_str()),
+        route,
+        span: span.clone(),
+        ..Line::default()
+    });
     let is_head = request.method() == Method::HEAD;
     request.headers_mut().insert(REQUEST_ID, id.clone());
     request.extensions_mut().insert(log.clone());
     // From here on the line is written whatever happens; if this future is dropped, the client went away.
-    let writer = Writer(log);
+    let writer = Writer { log, metrics };
 
-    let mut response = next.run(request).await;
+    let mut response = next.run(request).instrument(span).await;
     response.headers_mut().insert(REQUEST_ID, id);
     {
-        let mut line = writer.0.line();
+        let mut line = writer.log.line();
         line.status = Some(response.status());
         if let Some(ErrorCode(code)) = response.extensions().get() {
             line.outcome.get_or_insert((code, response.status()));
         }
     }
     if is_head {
-        writer.0.at_end();
+        writer.log.at_end();
     }
     response.map(|body| Body::new(LoggedBody { body, writer }))
 }
@@ -109,49 +83,23 @@ fn request_id(request: &Request) -> HeaderValue {
     given.cloned().map_or_else(made, Ok).unwrap_or(HeaderValue::from_static("none"))
 }
 
-/// The route that serves the request. A path that has none is the client's own text: it may hold a key, put there by
-/// mistake. Of such a path only the beginning is told, and only parts that look like words.
-fn route(request: &Request) -> String {
-    if let Some(route) = request.extensions().get::<MatchedPath>() {
-        return route.as_str().to_owned();
-    }
-    let is_word = |part: &str| {
-        part.len() <= 20
-            && part.bytes().all(|c| c.is_ascii_alphabetic() || b"_-.".contains(&c))
-            && !part.starts_with("sk-")
-            || part == "v1"
-    };
-    let mut parts = request.uri().path().trim_start_matches('/').split('/');
-    let mut shown = String::new();
-    for part in parts.by_ref().take(MAX_PARTS) {
-        shown.push('/');
-        shown.push_str(if is_word(part) { part } else { "…" });
-    }
-    if parts.next().is_some() {
-        shown.push_str("/…");
-    }
-    shown
-}
-
-/// A client's text, not too long. What else is needed to write it into a line, the log's format does.
-fn shown(text: &str) -> String {
-    match text.char_indices().nth(MAX_SHOWN) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
 impl RequestLog {
+    fn new(line: Line) -> Self {
+        Self(Arc::new(Mutex::new(line)))
+    }
+
     /// The one of a request.
     #[must_use]
     pub fn of(request: &Request) -> Self {
         request.extensions().get().cloned().unwrap_or_default()
     }
 
-    /// The request was understood: the model as the client called it, and whether it wants a stream.
-    pub fn asked(&self, model: &str, stream: bool) {
+    /// The request was understood: on whose behalf it is made, the model as the client called it, and whether it wants a
+    /// stream.
+    pub fn asked(&self, tenant: &TenantName, model: &str, stream: bool) {
         let mut line = self.line();
         let chat = line.chat.get_or_insert_default();
+        chat.tenant = tenant.clone();
         chat.model = shown(model);
         chat.stream = stream;
     }
@@ -174,12 +122,11 @@ impl RequestLog {
         let mut line = self.line();
         let begun = line.begun;
         let chat = line.chat.get_or_insert_default();
-        let is_delta =
-            matches!(event, AnswerEvent::Text(_) | AnswerEvent::Reasoning(_) | AnswerEvent::ToolCall { .. });
-        if is_delta && chat.first_delta.is_none() {
-            chat.first_delta = begun.map(|begun| begun.elapsed());
+        if event.is_delta() && chat.first_delta.is_none() {
+            chat.first_delta = Some(begun.elapsed());
         }
         match event {
+            AnswerEvent::Started { model, .. } => chat.answered_model = shown(model),
             AnswerEvent::ToolCall { .. } => chat.tool_calls += 1,
             AnswerEvent::Ended(end) => chat.usage = Some(chat.usage.unwrap_or_default().plus(end.usage)),
             _ => {}
@@ -221,112 +168,10 @@ impl RequestLog {
     }
 }
 
-impl Line {
-    fn write(&self) {
-        let (outcome, severity) = match self.outcome {
-            Some((word, status)) => (word, Some(status)),
-            None => ("client_gone", None),
-        };
-        let chat = self.chat.as_ref();
-        let text =
-            |of: fn(&Chat) -> &String| chat.map(of).filter(|text| !text.is_empty()).map(String::as_str);
-        let usage = chat.and_then(|chat| chat.usage);
-        macro_rules! write_at {
-            ($level:ident) => {
-                tracing::$level!(
-                    target: "couplet::request",
-                    request_id = self.request_id,
-                    method = self.method,
-                    route = self.route,
-                    status = self.status.map(|status| status.as_u16()),
-                    outcome,
-                    cause = chat.and_then(|chat| chat.cause),
-                    model = text(|chat| &chat.model),
-                    resolved_model = text(|chat| &chat.resolved_model),
-                    stream = chat.map(|chat| chat.stream),
-                    ignored = text(|chat| &chat.ignored),
-                    process = chat.and_then(|chat| chat.origin.as_ref()?.get()).map(ProcessOrigin::as_str),
-                    first_delta_ms = chat.and_then(|chat| chat.first_delta).map(milliseconds),
-                    tool_calls = chat.map(|chat| chat.tool_calls).filter(|calls| *calls > 0),
-                    total_ms = self.begun.map(|begun| milliseconds(begun.elapsed())),
-                    input_tokens = usage.map(|usage| usage.input),
-                    cache_read_tokens = usage.map(|usage| usage.cache_read),
-                    cache_creation_tokens = usage.map(|usage| usage.cache_creation),
-                    output_tokens = usage.map(|usage| usage.output),
-                    "request"
-                )
-            };
-        }
-        // What a client did wrong is nothing to wake anybody for, and /health is asked every few seconds.
-        if severity.is_some_and(|status| status.is_server_error()) {
-            write_at!(warn);
-        } else if self.route.starts_with("/health") {
-            write_at!(debug);
-        } else {
-            write_at!(info);
-        }
-    }
-}
-
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Writes the line when it is dropped.
-#[derive(Debug)]
-struct Writer(RequestLog);
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        self.0.line().write();
-    }
-}
-
-/// A body that knows whether it was read to its end.
-struct LoggedBody {
-    body: Body,
-    writer: Writer,
-}
-
-impl HttpBody for LoggedBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        // A body of known length is not asked again after its last piece.
-        if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
-            self.writer.0.at_end();
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for LoggedBody {
-    fn drop(&mut self) {
-        // One that was empty from the beginning is never asked.
-        if self.body.is_end_stream() {
-            self.writer.0.at_end();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::claude::answer::{AnswerEnd, StopReason};
-    use rstest::rstest;
+    use crate::claude::answer::{AnswerEnd, StopReason, Usage};
 
     fn request(path: &str, id: Option<&str>) -> Request {
         let request = axum::http::Request::get(path);
@@ -335,18 +180,6 @@ mod tests {
             None => request,
         };
         request.body(Body::empty()).unwrap()
-    }
-
-    #[rstest]
-    #[case("/v1/embeddings", "/v1/embeddings")]
-    #[case("/", "/")]
-    #[case("/v1/sk-ant-oat01-canary/models", "/v1/…/models")]
-    #[case("/bot123:canary/x?key=canary", "/…/x")]
-    #[case("/a/b/c/d/e/f", "/a/b/c/d/…")]
-    #[case("/averyveryverylongcanaryofalphabeticletters", "/…")]
-    #[case("/%0aINFO%20canary", "/…")]
-    fn a_path_without_a_route_is_told_only_as_far_as_it_is_words(#[case] path: &str, #[case] told: &str) {
-        assert_eq!(route(&request(path, None)), told);
     }
 
     #[test]
@@ -360,8 +193,8 @@ mod tests {
                 log.event(&AnswerEvent::ToolCall { id: "canary".to_owned(), name: "canary".to_owned() });
                 log.event(&AnswerEvent::ToolArguments("\"canary\"".to_owned()));
             }
-            log.line().write();
-            RequestLog::default().line().write();
+            log.line().log();
+            RequestLog::default().line().log();
         });
         let lines = std::fs::read_to_string(written.path()).unwrap();
         let of = |line: &str| {

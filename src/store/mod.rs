@@ -1,10 +1,12 @@
 //! What must outlive the server: an SQLite database in the state folder.
 //!
 //! - [`keys`]: the keys that `couplet keys` makes.
+//! - [`usage`]: what was used.
 //!
 //! The server and the commands open the same file; SQLite keeps them apart.
 
 pub mod keys;
+pub mod usage;
 
 use std::fs;
 use std::io;
@@ -23,7 +25,7 @@ const BUSY: Duration = Duration::from_secs(5);
 
 /// What makes each version of the schema of the one before; `PRAGMA user_version` counts them. What stands here once was used,
 /// and is never changed: changes are added.
-const MIGRATIONS: &[&str] = &[keys::SCHEMA];
+const MIGRATIONS: &[&str] = &[keys::SCHEMA, usage::SCHEMA];
 
 /// The database. Cheap to clone; the clones are one connection. Its functions wait for the disk.
 #[derive(Debug, Clone)]

@@ -19,6 +19,7 @@ pub mod completion_request;
 mod content;
 pub mod failure;
 mod history;
+pub mod limit_refusal;
 pub mod media_failure;
 pub mod messages_answer;
 mod messages_history;

@@ -28,15 +28,22 @@ mod healthcheck;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+#[cfg(target_os = "linux")]
+mod limits;
+#[cfg(test)]
 mod log;
 #[cfg(test)]
 mod login;
+#[cfg(test)]
+mod metrics;
 #[cfg(test)]
 mod node;
 #[cfg(test)]
 mod openapi;
 #[cfg(test)]
 mod opencode;
+#[cfg(all(test, feature = "otel"))]
+mod otel;
 #[cfg(test)]
 mod parameters;
 #[cfg(test)]

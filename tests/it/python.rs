@@ -1,7 +1,9 @@
 //! Tests with Python clients, the official `openai` and `anthropic` packages above all.
 
+use std::path::Path;
 use std::time::Duration;
 
+use couplet::claude::command_line::CliProgram;
 use couplet::upstream::{Reply, Upstream};
 use rstest::rstest;
 
@@ -166,7 +168,8 @@ async fn schemathesis_finds_nothing_that_is_not_as_the_document_says() {
     let url = server.url.clone();
     let examples = std::env::var("COUPLET_EXPLORE").unwrap_or_else(|_| "10".to_owned());
     // The operator's last: one of these ends the sign-in.
-    let runs: [&[&str]; 3] = [&["key"], &["admin", "/admin/cli"], &["admin", "/auth/logout"]];
+    let runs: [&[&str]; 3] =
+        [&["key"], &["admin", "/admin/cli", "/admin/usage", "/metrics"], &["admin", "/auth/logout"]];
     let said = tokio::task::spawn_blocking(move || {
         runs.map(|run| {
             let arguments = [&[&*url, run[0], &path, &examples, "2026"], &run[1..]].concat();
@@ -185,4 +188,20 @@ async fn langchain_finds_a_chat_model_in_couplet() {
     let told = |upstream: &Upstream| upstream.set_default(Reply::agent());
     let said = behind_couplet("langchain_chat.py", Duration::from_secs(200), told).await;
     assert!(said.as_ref().is_none_or(|said| said.contains("47 passed, 3 skipped")), "{said:?}");
+}
+
+/// No model is needed for it, so the stand-in answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn prometheus_own_parser_reads_the_metrics() {
+    let Some(python) = python() else { return };
+    let stand_in = CliProgram::StandIn {
+        path: env!("CARGO_BIN_EXE_couplet").into(),
+        subcommand: couplet::stand_in::SUBCOMMAND,
+    };
+    let builder = Builder::new(Path::new("unused")).await;
+    let app = builder.with(|config| config.claude.process.program = stand_in).start().await;
+    let url = app.url.clone();
+    let run = move || run_script(&python, "metrics.py", &[&url], &[], Duration::from_secs(60));
+    let said = tokio::task::spawn_blocking(run).await.expect("the script succeeds");
+    assert_eq!(said.matches(" ok\n").count(), 4, "{said}");
 }

@@ -28,7 +28,7 @@ def validate(document):
 
 
 # They take another key, and one of them ends the sign-in.
-OF_THE_OPERATOR = ["/admin/cli", "/auth/logout"]
+OF_THE_OPERATOR = ["/admin/cli", "/admin/usage", "/metrics", "/auth/logout"]
 
 
 def explore(url, key, folder, examples, seed, *paths):

@@ -34,6 +34,14 @@ pub enum AnswerEvent {
     Ended(AnswerEnd),
 }
 
+impl AnswerEvent {
+    /// Whether it is the first that a client sees of a text, a thought or a call.
+    #[must_use]
+    pub fn is_delta(&self) -> bool {
+        matches!(self, Self::Text(_) | Self::Reasoning(_) | Self::ToolCall { .. })
+    }
+}
+
 /// How an answer ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AnswerEnd {

@@ -19,6 +19,7 @@ use couplet::claude::warm::WarmLimits;
 use couplet::config::Config;
 use couplet::http::HttpSettings;
 use couplet::limits::Limits;
+use couplet::limits::limiter::LimitSettings;
 use couplet::media::MediaSettings;
 use couplet::tenants::TenantSettings;
 use couplet::upstream::Upstream;
@@ -121,6 +122,7 @@ impl Builder {
             },
             access: AccessSettings::default(),
             tenants: BTreeMap::new(),
+            limits: LimitSettings::default(),
             http: HttpSettings::default(),
             media: MediaSettings::default(),
             shutdown_grace: Duration::from_secs(2),

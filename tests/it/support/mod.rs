@@ -1,10 +1,13 @@
 //! What the tests stand on.
 
 pub mod app;
+#[cfg(feature = "otel")]
+pub mod collector;
 pub mod command;
 #[cfg(target_os = "linux")]
 pub mod couplet_process;
 #[cfg(target_os = "linux")]
+pub mod exposition;
 pub mod fake_cli;
 pub mod hostile_prompts;
 pub mod media;
