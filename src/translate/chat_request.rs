@@ -252,6 +252,7 @@ mod tests {
     #[case(json!({"top_p": 1.1}), "top_p")]
     #[case(json!({"max_tokens": 0}), "max_tokens")]
     #[case(json!({"max_completion_tokens": 0}), "max_completion_tokens")]
+    #[case(json!({"max_completion_tokens": 5, "max_tokens": 0}), "max_tokens")]
     #[case(json!({"stop": ["a", "b", "c", "d", "e"]}), "stop")]
     #[case(json!({"stop": ["a", ""]}), "stop[1]")]
     #[case(json!({"stop": ""}), "stop")]

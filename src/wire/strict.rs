@@ -112,7 +112,6 @@ impl<'de> Deserializer<'de> for Strict<'de> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::anthropic::messages_request::MessagesRequest;
     use crate::openai::chat_request::ChatRequest;
     use rstest::rstest;
     use serde::Deserialize;
@@ -134,7 +133,7 @@ mod tests {
     #[case(json!(-0.0), Ok(0))]
     #[case(json!(4_294_967_295.0), Ok(u32::MAX))]
     #[case(json!(4_294_967_296.0), Err("invalid value: integer `4294967296`, expected u32"))]
-    #[case(json!(1e30), Err("invalid type: floating point `1e30`, expected u32"))]
+    #[case(json!(1e30), Err("invalid type: floating point `1e+30`, expected u32"))]
     #[case(json!(0.5), Err("invalid type: floating point `0.5`, expected u32"))]
     #[case(json!(-1.0), Err("invalid type: floating point `-1.0`, expected u32"))]
     #[case(json!("1"), Err("invalid type: string \"1\", expected u32"))]
@@ -143,13 +142,24 @@ mod tests {
         assert_eq!(number, read.map_err(ToOwned::to_owned));
     }
 
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Read {
+        text: String,
+        number: f64,
+        switch: Option<bool>,
+        list: Vec<Read>,
+        any: Option<Value>,
+        boxed: Option<Box<Read>>,
+    }
+
     #[test]
     fn all_else_is_read_as_serde_does() {
-        let body = json!({"model": "m", "max_tokens": 5, "temperature": 1, "top_p": 0.5, "stream": false, "top_k": null,
-            "system": [{"type": "text", "text": "a"}], "stop_sequences": ["x"], "mcp_servers": [{"a": [1]}],
-            "messages": [{"role": "user", "content": [{"type": "tool_use", "input": {"a": [{"b": null}]},
-                "content": [{"type": "text", "text": "b"}]}]}]});
-        let strictly = MessagesRequest::deserialize(Strict(&body)).unwrap();
-        assert_eq!(format!("{strictly:?}"), format!("{:?}", MessagesRequest::deserialize(&body).unwrap()));
+        let inner =
+            json!({"text": "b", "number": 1, "list": [], "any": [{"a": [1, null]}], "unknown": {"x": 0}});
+        let body =
+            json!({"text": "a", "number": 0.5, "switch": true, "list": [inner], "any": null, "boxed": inner});
+        let strictly = Read::deserialize(Strict(&body)).unwrap();
+        assert_eq!(strictly, Read::deserialize(&body).unwrap());
+        assert_eq!(strictly.boxed.unwrap().any, Some(json!([{"a": [1, null]}])));
     }
 }

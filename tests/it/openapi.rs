@@ -1,4 +1,4 @@
-//! src/http/openapi/openapi.json is true: of the routes, of the fields, of real answers. `python` holds it against OpenAPI's own
+//! src/http/openapi/openapi.json is true: of the routes, of the fields, of real answers. `python` holds it against `OpenAPI`'s own
 //! rules, and schemathesis against a server.
 
 mod answers;

@@ -1,6 +1,7 @@
 """Holds the document against OpenAPI's rules, and a server against the document.
 
-Usage: openapi.py DOCUMENT, or openapi.py URL KEY FOLDER EXAMPLES SEED, FOLDER being for what schemathesis keeps.
+Usage: openapi.py DOCUMENT, or openapi.py URL KEY FOLDER EXAMPLES SEED [PATH…], FOLDER being for what
+schemathesis keeps. With paths only these are tried, without those of the operator none.
 """
 
 import json
@@ -26,17 +27,23 @@ def validate(document):
     print("valid ok")
 
 
-def explore(url, key, folder, examples, seed):
+# They take another key, and one of them ends the sign-in.
+OF_THE_OPERATOR = ["/admin/cli", "/admin/usage", "/metrics", "/auth/logout"]
+
+
+def explore(url, key, folder, examples, seed, *paths):
     os.environ["SCHEMATHESIS_HOOKS"] = str(HERE / "openapi_hooks.py")
     os.chdir(folder)
     from schemathesis.cli import schemathesis
 
+    chosen = [("--include-path", path) for path in paths] or [("--exclude-path", path) for path in OF_THE_OPERATOR]
     schemathesis([
         "run", f"{url}/openapi.json", "--url", url, "--header", f"Authorization: Bearer {key}",
         "--checks", "all", "--exclude-checks", ",".join(LEFT_OUT),
         "--phases", "examples,coverage,fuzzing", "--max-examples", examples, "--seed", seed,
         "--workers", "2", "--continue-on-failure", "--request-timeout", "20", "--warnings", "off",
         "--generation-database", "none", "--no-color", "--output-truncate", "false",
+        *(word for pair in chosen for word in pair),
     ])
 
 

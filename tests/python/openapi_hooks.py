@@ -18,9 +18,16 @@ TEXT = "data:text/plain;base64,aGk="
 @schemathesis.hook
 def before_call(context, case, kwargs):
     is_to_be_taken = case.meta is not None and case.meta.generation.mode.is_positive
+    if is_to_be_taken and case.path == "/admin/usage":
+        days(case.query)
     if not is_to_be_taken or not isinstance(case.body, dict):
         return
     body = case.body
+    if case.path == "/admin/cli":
+        # The stand-in of demo mode has no other.
+        body["command"] = "version"
+    if "model" not in body:
+        return
     body["model"] = MODEL
     # An answer takes a process and a place; sixteen side by side would say no more than two.
     if body.get("n"):
@@ -37,6 +44,13 @@ def before_call(context, case, kwargs):
         messages(body)
         can_be_met((body.get("output_format") or {}).get("schema"))
         can_be_met(((body.get("output_config") or {}).get("format") or {}).get("schema"))
+
+
+def days(query):
+    """There are such days, and the first is not behind the last."""
+    for name, day in (("from", "2026-01-31"), ("to", "2026-02-01")):
+        if name in (query or {}):
+            query[name] = day
 
 
 def completion(body):

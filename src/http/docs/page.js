@@ -28,6 +28,10 @@ function contents(api) {
   return groups.flat();
 }
 
+function isTheOperators(operation) {
+  return operation.security?.some((one) => 'admin' in one);
+}
+
 function needsKey(api, operation) {
   return (operation.security ?? api.security).length > 0;
 }
@@ -45,7 +49,8 @@ function article(api, { path, method, operation, id }) {
     make('h4', {}, 'Answers'), answers(api, operation));
   return make('article', { id },
     make('h3', {}, methodTag(method), make('a', { href: `#${id}` }, make('code', {}, path)),
-      !needsKey(api, operation) && make('span', { class: 'lock' }, 'open without a key')),
+      !needsKey(api, operation) && make('span', { class: 'lock' }, 'open without a key'),
+      isTheOperators(operation) && make('span', { class: 'lock' }, 'takes the admin key')),
     make('p', { class: 'summary' }, operation.summary),
     make('div', { class: 'two' }, left, trial(api, { path, method, operation })));
 }

@@ -133,7 +133,10 @@ fn completion(prompt: &str) -> Value {
     json!({"model": "sonnet", "prompt": prompt})
 }
 
-const ENDPOINTS: [(&str, fn(&str) -> Value); 3] =
+/// What a path is asked for a prompt.
+type Ask = fn(&str) -> Value;
+
+const ENDPOINTS: [(&str, Ask); 3] =
     [("/v1/chat/completions", chat), ("/v1/completions", completion), ("/v1/messages", message)];
 
 #[tokio::test]
@@ -142,6 +145,10 @@ async fn each_example_works_as_it_is_and_streamed() {
     let mut tried = 0;
     for (path, _, operation) in operations(&document.0) {
         let Some(json) = operation["requestBody"]["content"].get("application/json") else { continue };
+        // The operator's take a key.
+        if operation.get("security").is_some() {
+            continue;
+        }
         for (name, example) in json["examples"].as_object().expect("examples") {
             let mut body = example["value"].clone();
             document.expect(&json["schema"], &body, name);
@@ -253,15 +260,19 @@ async fn failures_of_all_kinds_are_as_the_document_says() {
 #[case::anthropic_s(&[("anthropic-version", "2023-06-01")])]
 #[tokio::test]
 async fn what_is_got_is_as_the_document_says(#[case] headers: &[(&str, &str)]) {
-    let (document, server) = (Document::new(), demo(&[("COUPLET_API_KEYS", "key")]).await);
+    let (document, server) =
+        (Document::new(), demo(&[("COUPLET_API_KEYS", "key"), ("COUPLET_ADMIN_KEY", "admin")]).await);
     let mut statuses = Map::new();
     for (path, method, operation) in operations(&document.0) {
         if method != "get" {
             continue;
         }
         let is_open = operation["security"].as_array().is_some_and(Vec::is_empty);
+        let security = operation["security"].as_array().into_iter().flatten();
+        let is_operator_s = security.into_iter().any(|one| one.get("admin").is_some());
+        let right = if is_operator_s { "admin" } else { "key" };
         for id in ["sonnet", "no-such-model", "with/slash", "%ff"] {
-            for key in ["key", "wrong"] {
+            for key in [right, "wrong"] {
                 let url = format!("{}{}", server.url, path.replace("{id}", id));
                 let mut request = reqwest::Client::new().get(url).header("x-api-key", key);
                 for (name, value) in headers {
@@ -276,6 +287,35 @@ async fn what_is_got_is_as_the_document_says(#[case] headers: &[(&str, &str)]) {
     }
     let found: Vec<&String> = statuses.keys().collect();
     assert!(["200", "401", "404"].iter().all(|status| statuses.contains_key(*status)), "{found:?}");
+}
+
+#[tokio::test]
+async fn what_the_operator_is_told_is_as_the_document_says() {
+    let (document, server) = (Document::new(), demo(&[("COUPLET_ADMIN_KEY", "admin")]).await);
+    let post = async |path: &str, key: &str, body: Option<Value>| {
+        let request = reqwest::Client::new().post(format!("{}{path}", server.url)).header("x-api-key", key);
+        let request = if let Some(body) = &body { request.json(body) } else { request };
+        document.check("post", path, request.send().await.expect("an answer")).await.0
+    };
+    // The stand-in of demo mode has one command.
+    for (command, status) in [("version", 200), ("auth status", 503), ("doctor", 503)] {
+        assert_eq!(post("/admin/cli", "admin", Some(json!({"command": command}))).await, status, "{command}");
+    }
+    assert_eq!(post("/admin/cli", "admin", Some(json!({"command": "login"}))).await, 400);
+    assert_eq!(post("/admin/cli", "other", Some(json!({"command": "version"}))).await, 401);
+    for path in ["/admin/cli", "/auth/logout"] {
+        let unknown = json!({"command": "version", "tenant": "nobody"});
+        let expected = if path == "/admin/cli" { 404 } else { 400 };
+        assert_eq!(post(path, "admin", Some(unknown)).await, expected, "{path}");
+    }
+    assert_eq!(post("/auth/logout", "admin", None).await, 200);
+    // What is said of the sign-in once it is over.
+    let status = reqwest::get(format!("{}/auth/status", server.url)).await.expect("an answer");
+    assert_eq!(document.check("get", "/auth/status", status).await.0, 200);
+    for (path, ask) in ENDPOINTS {
+        let (status, _) = document.post(&server.url, path, &ask("a")).await;
+        assert_ne!(status, 200, "{path}");
+    }
 }
 
 #[tokio::test]
