@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::app::{Builder, TestApp, ask};
+use crate::support::app::{ADMIN_KEY, Builder, TestApp, ask};
 use crate::support::exposition::{Sample, read};
 use crate::support::server::Server;
 
@@ -27,7 +27,16 @@ async fn builder() -> Builder {
 }
 
 async fn metrics(app: &TestApp) -> Vec<Sample> {
-    read(&app.get("/metrics").send().await.expect("an answer").text().await.expect("text"))
+    read(
+        &app.get("/metrics")
+            .bearer_auth(ADMIN_KEY)
+            .send()
+            .await
+            .expect("an answer")
+            .text()
+            .await
+            .expect("text"),
+    )
 }
 
 /// The sum of the samples of that name that have these labels.
@@ -57,7 +66,7 @@ fn the_document_is_made_of_the_table() {
 #[tokio::test]
 async fn they_are_for_those_with_a_key_and_in_prometheus_own_form() {
     let app = builder().await.with_keys(&["key"]).start().await;
-    assert_eq!(app.get("/metrics").send().await.expect("an answer").status(), 401);
+    assert_eq!(app.get("/metrics").bearer_auth(ADMIN_KEY).send().await.expect("an answer").status(), 401);
     let response = app.get("/metrics").bearer_auth("key").send().await.expect("an answer");
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
@@ -239,7 +248,15 @@ async fn every_metric_that_is_told_is_in_the_table() {
     let app = builder().await.start().await;
     app.answer(&ask("hi")).await;
     metrics(&app).await;
-    let text = app.get("/metrics").send().await.expect("an answer").text().await.expect("text");
+    let text = app
+        .get("/metrics")
+        .bearer_auth(ADMIN_KEY)
+        .send()
+        .await
+        .expect("an answer")
+        .text()
+        .await
+        .expect("text");
     let kinds: BTreeMap<&str, &str> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
     for (name, kind) in &kinds {

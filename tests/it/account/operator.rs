@@ -6,12 +6,12 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::{PATIENCE, told};
-use crate::support::app::{TOKEN, TestApp};
+use crate::support::app::{ADMIN_KEY, TOKEN, TestApp};
 use crate::support::fake_cli::FakeCli;
 use crate::support::fake_cli::script::{Script, Step};
 
 async fn run(app: &TestApp, body: &Value) -> (u16, Value) {
-    let response = app.post("/admin/cli").json(body).send().await.expect("an answer");
+    let response = app.post("/admin/cli").bearer_auth(ADMIN_KEY).json(body).send().await.expect("an answer");
     (response.status().as_u16(), response.json().await.expect("JSON"))
 }
 
@@ -107,7 +107,13 @@ async fn a_command_ends_with_whoever_asked_for_it() {
     let fake = doctor(vec![Step::Hang]);
     let app = fake.app().await;
     let order = json!({"command": "doctor"});
-    let request = app.post("/admin/cli").json(&order).timeout(Duration::from_secs(1)).send().await;
+    let request = app
+        .post("/admin/cli")
+        .bearer_auth(ADMIN_KEY)
+        .json(&order)
+        .timeout(Duration::from_secs(1))
+        .send()
+        .await;
     assert!(request.is_err_and(|error| error.is_timeout()));
     fake.gone_within(PATIENCE).await;
 }
@@ -155,7 +161,11 @@ async fn all_of_these_routes_ask_for_the_key() {
         assert_eq!(app.get(path).send().await.expect("an answer").status(), 401, "{path}");
     }
     for path in ["/auth/logout", "/admin/cli"] {
-        assert_eq!(app.post(path).send().await.expect("an answer").status(), 401, "{path}");
+        assert_eq!(
+            app.post(path).bearer_auth("key").send().await.expect("an answer").status(),
+            401,
+            "{path}"
+        );
     }
     assert!(fake.reports().is_empty());
 }

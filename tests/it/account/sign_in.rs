@@ -9,13 +9,13 @@ use couplet::claude::credential::Credential;
 use serde_json::{Value, json};
 
 use super::{PATIENCE, refusing, token_has_expired, told};
-use crate::support::app::{Streamed, TOKEN, TestApp, ask, said};
+use crate::support::app::{ADMIN_KEY, Streamed, TOKEN, TestApp, ask, said};
 use crate::support::fake_cli::frames::{message_start, text};
 use crate::support::fake_cli::script::{Script, Step};
 use crate::support::fake_cli::{FakeCli, eventually, play};
 
 async fn log_out(app: &TestApp, body: Option<&Value>) -> (u16, Value) {
-    let request = app.post("/auth/logout");
+    let request = app.post("/auth/logout").bearer_auth(ADMIN_KEY);
     let request = if let Some(body) = body { request.json(body) } else { request };
     let response = request.send().await.expect("an answer");
     (response.status().as_u16(), response.json().await.expect("JSON"))

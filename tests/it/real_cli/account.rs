@@ -9,7 +9,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::app;
-use crate::support::app::{Builder, TOKEN, TestApp, ask, said};
+use crate::support::app::{ADMIN_KEY, Builder, TOKEN, TestApp, ask, said};
 use crate::support::real_cli::{pinned_version, real_cli};
 
 /// In place of half a minute.
@@ -40,7 +40,13 @@ async fn status(app: &TestApp) -> Value {
 }
 
 async fn run(app: &TestApp, command: &str) -> Value {
-    let response = app.post("/admin/cli").json(&json!({"command": command})).send().await.expect("an answer");
+    let response = app
+        .post("/admin/cli")
+        .bearer_auth(ADMIN_KEY)
+        .json(&json!({"command": command}))
+        .send()
+        .await
+        .expect("an answer");
     assert_eq!(response.status(), 200);
     response.json().await.expect("JSON")
 }
@@ -300,7 +306,15 @@ async fn a_logout_ends_the_cli_s_own_login() {
         .await;
     let told = status(&app).await;
     assert_eq!((&told["auth_method"], &told["logged_in"]), (&json!("config_dir"), &json!(true)), "{told}");
-    let done: Value = app.post("/auth/logout").send().await.expect("an answer").json().await.expect("JSON");
+    let done: Value = app
+        .post("/auth/logout")
+        .bearer_auth(ADMIN_KEY)
+        .send()
+        .await
+        .expect("an answer")
+        .json()
+        .await
+        .expect("JSON");
     assert_eq!(done["credential_removed"], true, "{done}");
     assert!(!login.exists());
     assert!(!done.to_string().contains("canary"));

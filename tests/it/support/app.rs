@@ -38,6 +38,9 @@ pub const TOKEN: &str = "sk-ant-oat01-canary-of-the-tests";
 /// What [`key_of`] signs with.
 const ISSUER_SECRET: &str = "the secret of an issuer, of more than thirty-two characters";
 
+/// The key of the operator.
+pub const ADMIN_KEY: &str = "the-key-of-the-operator";
+
 /// The name of a tenant.
 pub fn tenant(name: &str) -> TenantName {
     TenantName::new(name).expect("a name")
@@ -120,7 +123,7 @@ impl Builder {
                     ..AccountSettings::default()
                 },
             },
-            access: AccessSettings::default(),
+            access: AccessSettings { admin_key: Some(ADMIN_KEY.into()), ..AccessSettings::default() },
             tenants: BTreeMap::new(),
             limits: LimitSettings::default(),
             http: HttpSettings::default(),

@@ -116,7 +116,7 @@ async fn without_a_sign_in_of_the_server_only_tenants_are_answered() {
     let mut app = builder.with(missing).start().await;
     assert_eq!(recital(&app, "ann", &request(&[], "hello")).await.said.len(), 1);
     for path in ["/v1/chat/completions", "/v1/messages"] {
-        let refused = app.post(path).bearer_auth("key-of-default").json(&request(&[], "hello"));
+        let refused = app.post(path).bearer_auth(key_of("default")).json(&request(&[], "hello"));
         let refused = refused.send().await.expect("an answer");
         assert_eq!(refused.status(), 401);
         assert!(refused.text().await.expect("a text").contains("claude setup-token"));
