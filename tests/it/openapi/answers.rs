@@ -319,6 +319,24 @@ async fn what_the_operator_is_told_is_as_the_document_says() {
 }
 
 #[tokio::test]
+async fn how_things_stand_with_limits_is_told_as_the_document_says() {
+    let document = Document::new();
+    for (path, ask) in ENDPOINTS {
+        let limits = [("COUPLET_RATE_LIMIT_RPM", "1"), ("COUPLET_RATE_LIMIT_TPM", "100000")];
+        let server = demo(&limits).await;
+        let client = reqwest::Client::new();
+        for status in [200, 429] {
+            let request = client.post(format!("{}{path}", server.url)).json(&ask("a"));
+            let answer = request.send().await.expect("an answer");
+            for name in ["x-ratelimit-remaining-requests", "x-ratelimit-reset-tokens"] {
+                assert!(answer.headers().contains_key(name), "{path} {name}");
+            }
+            assert_eq!(document.check("post", path, answer).await.0, status, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_server_without_its_cli_says_so_as_the_document_says() {
     let document = Document::new();
     let app = Builder::new(Path::new("/no/such/cli")).await.start().await;
