@@ -6,9 +6,9 @@
 
 use std::num::{NonZeroU32, NonZeroU64};
 
-use couplet::access::caller::{Caller, CallerId, TenantName};
+use couplet::caller::Limits;
+use couplet::caller::{Caller, CallerId, TenantName};
 use couplet::claude::answer::{AnswerEnd, AnswerEvent, StopReason, Usage};
-use couplet::limits::Limits;
 use couplet::limits::accounts::Accounts;
 use couplet::limits::estimate::Estimate;
 use couplet::limits::limiter::{LimitSettings, Limiter};

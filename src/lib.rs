@@ -6,6 +6,7 @@
 pub mod access;
 pub mod answer_schema;
 pub mod anthropic;
+pub mod caller;
 pub mod claude;
 pub mod config;
 pub mod doctor;

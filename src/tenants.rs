@@ -6,13 +6,13 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access::caller::TenantName;
+use crate::caller::Limits;
+use crate::caller::TenantName;
 use crate::claude::account::CredentialOrigin;
 use crate::claude::credential::Credential;
 use crate::claude::failure::TurnFailure;
 use crate::claude::machine::Machine;
 use crate::claude::{Claude, ClaudeSettings, Processes};
-use crate::limits::Limits;
 
 /// A tenant beside the default one.
 #[derive(Debug, Clone)]

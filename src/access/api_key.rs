@@ -5,13 +5,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use super::caller::CallerId;
+use crate::caller::CallerId;
 
 /// What every key made here begins with, so that people and scanners for leaked secrets know one when they see it.
 const PREFIX: &str = "sk-couplet-";
-
-/// What the id of every key made here begins with.
-pub(super) const ID_PREFIX: &str = "key_";
 
 /// Random bytes of a key: 192 bits, so that a plain hash of it tells nothing.
 const RANDOM: usize = 24;
@@ -31,7 +28,7 @@ pub fn make() -> Result<(CallerId, SecretString), getrandom::Error> {
     getrandom::fill(&mut random)?;
     let key = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(random));
     getrandom::fill(&mut random[..8])?;
-    let id = format!("{ID_PREFIX}{}", hex(&random[..8]));
+    let id = format!("{}{}", CallerId::OF_STORED_KEYS, hex(&random[..8]));
     Ok((CallerId::new(&id), key.into()))
 }
 
@@ -62,7 +59,7 @@ pub fn problem_of_name(name: &str) -> Option<&'static str> {
         Some("a name has 1 to 64 characters")
     } else if name.chars().any(char::is_control) || name.trim() != name {
         Some("a name has no control characters, and no blanks at its ends")
-    } else if name.starts_with(ID_PREFIX) {
+    } else if name.starts_with(CallerId::OF_STORED_KEYS) {
         Some("a name does not begin with key_, as ids do")
     } else {
         None
@@ -94,7 +91,10 @@ mod tests {
         for (id, key) in &made {
             let random = key.expose_secret().strip_prefix(PREFIX).unwrap();
             assert_eq!(URL_SAFE_NO_PAD.decode(random).unwrap().len() * 8, 192);
-            assert!(!random.contains(&id.as_str()[ID_PREFIX.len()..]), "the id tells nothing of the key");
+            assert!(
+                !random.contains(&id.as_str()[CallerId::OF_STORED_KEYS.len()..]),
+                "the id tells nothing of the key"
+            );
         }
     }
 

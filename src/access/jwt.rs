@@ -8,9 +8,9 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::api_key::hex;
-use super::caller::{Caller, CallerId, TenantName};
 use super::denied::Denied;
-use crate::limits::Limits;
+use crate::caller::Limits;
+use crate::caller::{Caller, CallerId, TenantName};
 
 /// The longest token that is looked at, in bytes.
 const MAX_TOKEN: usize = 8 * 1024;

@@ -8,8 +8,8 @@ use subtle::ConstantTimeEq;
 use tokio_util::sync::CancellationToken;
 
 use super::api_key::{self, KeyHash};
-use super::caller::Caller;
 use super::denied::Denied;
+use crate::caller::Caller;
 use crate::store::keys::StoredKey;
 
 /// All keys that are known: those of the settings, and those of the store, whether they are in use or not.
@@ -126,8 +126,8 @@ impl From<StoredKey> for Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::caller::{CallerId, TenantName};
-    use crate::limits::Limits;
+    use crate::caller::Limits;
+    use crate::caller::{CallerId, TenantName};
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 

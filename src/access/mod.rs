@@ -1,12 +1,11 @@
 //! Who may come in, on whose behalf, and how much they may ask.
 //!
-//! - [`caller`]: on whose behalf a request is made; [`denied`]: why somebody is not let in.
+//! - [`denied`]: why somebody is not let in.
 //! - [`api_key`], [`key_ring`]: keys, those of the settings and those that `couplet keys` makes; [`jwt`]: JSON Web Tokens.
 //!
 //! [`Access`] decides, for every form in which a key can come.
 
 pub mod api_key;
-pub mod caller;
 pub mod denied;
 pub mod jwt;
 pub mod key_ring;
@@ -20,9 +19,9 @@ use secrecy::SecretString;
 use subtle::ConstantTimeEq;
 use tokio_util::sync::CancellationToken;
 
+use crate::caller::Caller;
 use crate::store::{Store, StoreError};
 use api_key::KeyHash;
-use caller::Caller;
 use denied::Denied;
 use jwt::{JwtSettings, JwtVerifier};
 use key_ring::KeyRing;

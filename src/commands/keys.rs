@@ -5,9 +5,9 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::process::ExitCode;
 
 use couplet::access::api_key;
-use couplet::access::caller::TenantName;
+use couplet::caller::Limits;
+use couplet::caller::TenantName;
 use couplet::config::{ServeArguments, Settings, Surroundings, state_dir};
-use couplet::limits::Limits;
 use couplet::store::Store;
 use couplet::store::keys::StoredKey;
 use jiff::civil::Date;

@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use serde_json::{Map, Value as Json, json};
 
 use super::values::Refusal;
-use crate::limits::Limits;
+use crate::caller::Limits;
 
 /// Their names.
 pub const FIELDS: [&str; 5] =

@@ -33,8 +33,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::access::AccessSettings;
-use crate::access::caller::TenantName;
 use crate::access::jwt::JwtSettings;
+use crate::caller::Limits;
+use crate::caller::TenantName;
 use crate::claude::ClaudeSettings;
 use crate::claude::account::{AccountSettings, CredentialOrigin};
 use crate::claude::command_line::CliProgram;
@@ -47,7 +48,6 @@ use crate::claude::process::own_program;
 use crate::claude::supply::ProcessSettings;
 use crate::claude::warm::WarmLimits;
 use crate::http::{HttpSettings, Mode};
-use crate::limits::Limits;
 use crate::limits::limiter::LimitSettings;
 use crate::media::MediaSettings;
 use crate::stand_in;

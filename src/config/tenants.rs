@@ -14,9 +14,9 @@ use serde_json::{Map, Value as Json, json};
 use super::nearest::did_you_mean;
 use super::values::{OneWord, Refusal, Shape, Value};
 use super::{limit_fields, secrets};
-use crate::access::caller::TenantName;
+use crate::caller::Limits;
+use crate::caller::TenantName;
 use crate::claude::credential::Credential;
-use crate::limits::Limits;
 use crate::tenants::TenantSettings;
 
 /// The keys for how a tenant signs in.

@@ -7,8 +7,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::App;
-use crate::access::caller::{Caller, TenantName};
 use crate::access::denied::Denied;
+use crate::caller::{Caller, TenantName};
 use crate::claude::Claude;
 use crate::openai::error::ApiError;
 

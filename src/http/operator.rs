@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::{App, body};
-use crate::access::caller::TenantName;
+use crate::caller::TenantName;
 use crate::claude::Claude;
 use crate::openai::error::ApiError;
 

@@ -22,7 +22,7 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use super::REQUEST_ID;
-use crate::access::caller::TenantName;
+use crate::caller::TenantName;
 use crate::claude::answer::AnswerEvent;
 use crate::claude::sink::OriginCell;
 use crate::metrics::Metrics;

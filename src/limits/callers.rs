@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use sha2::{Digest, Sha256};
 
 use super::meter::Meter;
-use crate::access::caller::CallerId;
+use crate::caller::CallerId;
 
 /// A meter, as turns under way hold it too.
 pub type SharedMeter = Arc<Mutex<Meter>>;

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard};
 
-use super::Limits;
 use super::accounts::Accounts;
 use super::callers::{Callers, MAX_METERS, SharedMeter, lock};
 use super::clock::{Clock, day_of};
@@ -15,7 +14,8 @@ use super::meter::{Meter, Now, Obstacle};
 use super::permit::{Permit, Turns};
 use super::refusal::{Holder, Refusal};
 use super::standing::Standing;
-use crate::access::caller::{Caller, TenantName};
+use crate::caller::Limits;
+use crate::caller::{Caller, TenantName};
 use crate::store::usage::Whose;
 
 /// How often the store is asked before a turn is refused. Once is enough, but for midnight.

@@ -5,7 +5,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use std::num::NonZeroU32;
 
-use super::Limits;
 use super::bucket::{Bucket, Rate};
 use super::clock::day_of;
 use super::estimate::Estimate;
@@ -13,6 +12,7 @@ use super::quota::{QuotaReached, QuotaUse, next_day, next_month, until};
 use super::refusal::Limited;
 use super::standing::Level;
 use super::tokens::{Reservation, TokenBucket};
+use crate::caller::Limits;
 
 /// The state of one holder of limits. The limits themselves are told with each question: they may change.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@ use super::clock::day_of;
 use super::estimate::Estimate;
 use super::limiter::{Inner, Share, lock_all};
 use super::meter::Hold;
-use crate::access::caller::{Caller, CallerId, TenantName};
+use crate::caller::{Caller, CallerId, TenantName};
 use crate::claude::answer::{AnswerEvent, Usage};
 use crate::claude::failure::TurnFailure;
 use crate::claude::sink::OriginCell;

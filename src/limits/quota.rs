@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::Limits;
 use super::clock::day_of;
 use super::refusal::Limited;
+use crate::caller::Limits;
 
 /// What was used of somebody's quotas.
 #[derive(Debug, Default)]

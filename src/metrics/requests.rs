@@ -8,7 +8,7 @@ use metrics::{Counter, Histogram};
 use metrics_exporter_prometheus::PrometheusRecorder;
 
 use super::table::{REQUEST_DURATION, REQUESTS};
-use crate::access::caller::TenantName;
+use crate::caller::TenantName;
 use crate::claude::answer::Usage;
 use crate::claude::sink::ProcessOrigin;
 

@@ -11,7 +11,7 @@ use super::own_process;
 use super::requests::{Observed, Requests};
 use super::table::{ERRORS, FIRST_DELTA, Kind, RATE_LIMITED, SECONDS, TABLE, TOOL_CALLS};
 use super::tokens::Tokens;
-use crate::access::caller::TenantName;
+use crate::caller::TenantName;
 use crate::claude::sink::ProcessOrigin;
 use crate::tenants::Tenants;
 use crate::translate::models::is_listed;

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Store, StoreError};
-use crate::access::caller::{CallerId, TenantName};
-use crate::limits::Limits;
+use crate::caller::Limits;
+use crate::caller::{CallerId, TenantName};
 
 /// The table.
 pub(super) const SCHEMA: &str = "

@@ -6,7 +6,7 @@ use jiff::civil::Date;
 use rusqlite::{Connection, Row, ToSql, named_params};
 
 use super::{Store, StoreError};
-use crate::access::caller::{CallerId, TenantName};
+use crate::caller::{CallerId, TenantName};
 
 /// The table.
 pub(super) const SCHEMA: &str = "

@@ -8,8 +8,8 @@ mod timing;
 mod tokens;
 
 use couplet::access::api_key;
-use couplet::access::caller::TenantName;
-use couplet::limits::Limits;
+use couplet::caller::Limits;
+use couplet::caller::TenantName;
 use couplet::store::Store;
 use couplet::store::keys::StoredKey;
 use jiff::Timestamp;
@@ -24,7 +24,7 @@ fn store(app: &TestApp) -> Store {
 /// A key that is for anything, as `couplet keys new` makes it.
 fn stored(key: &str) -> StoredKey {
     StoredKey {
-        id: couplet::access::caller::CallerId::new(&format!("key_{key}")),
+        id: couplet::caller::CallerId::new(&format!("key_{key}")),
         hash: api_key::hash(key.as_bytes()),
         name: key.to_owned(),
         tenant: TenantName::default(),

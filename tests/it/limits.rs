@@ -4,8 +4,8 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use couplet::caller::Limits;
 use couplet::config::Config;
-use couplet::limits::Limits;
 use futures_util::future::join_all;
 use reqwest::Response;
 use reqwest::header::HeaderMap;

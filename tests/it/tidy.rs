@@ -35,7 +35,9 @@ fn read(path: &Path) -> String {
 #[case("src/openai", &["crate::anthropic", "crate::http", "crate::claude", "crate::media", "crate::translate", "crate::turn", "crate::config"])]
 #[case("src/upstream", &["crate::http", "crate::claude", "crate::translate", "crate::openai", "crate::config"])]
 #[case("src/access", &["crate::http", "crate::anthropic", "crate::claude", "crate::openai", "crate::translate", "crate::config", "crate::upstream", "crate::tenants"])]
-#[case("src/store", &["crate::http", "crate::anthropic", "crate::claude", "crate::openai", "crate::translate", "crate::config", "crate::upstream", "crate::tenants"])]
+#[case("src/limits", &["crate::access", "crate::http", "crate::anthropic", "crate::openai", "crate::translate", "crate::config", "crate::upstream", "crate::tenants"])]
+#[case("src/metrics", &["crate::access", "crate::http", "crate::anthropic", "crate::openai", "crate::config", "crate::upstream"])]
+#[case("src/store", &["crate::access", "crate::limits", "crate::http", "crate::anthropic", "crate::claude", "crate::openai", "crate::translate", "crate::config", "crate::upstream", "crate::tenants"])]
 #[case("src/http", &["crate::upstream", "crate::config"])]
 fn dependencies_run_one_way(#[case] folder: &str, #[case] forbidden: &[&str]) {
     let sources = sources(&Path::new(ROOT).join(folder));

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use tracing::Span;
 
 use super::span;
-use crate::access::caller::TenantName;
+use crate::caller::TenantName;
 use crate::claude::answer::Usage;
 use crate::claude::sink::{OriginCell, ProcessOrigin};
 use crate::metrics::{Metrics, Observed};

@@ -1,5 +1,5 @@
 use super::*;
-use crate::access::caller::CallerId;
+use crate::caller::CallerId;
 use crate::claude::answer::{AnswerEnd, AnswerEvent, StopReason, Usage};
 use crate::limits::clock::fake::FakeClock;
 use crate::limits::refusal::Limited;

@@ -69,8 +69,11 @@ enum Whose {
     Operator,
 }
 
+/// A form of a key: its name, the headers that are sent, and whose key it is.
+type Form = (String, Vec<(&'static str, String)>, Whose);
+
 /// Forms of keys: what is sent, and whose key the server must take it for.
-fn forms() -> Vec<(String, Vec<(&'static str, String)>, Whose)> {
+fn forms() -> Vec<Form> {
     let keys = [
         ("a key of the settings", "of-the-settings".to_owned(), Whose::Holder),
         ("a key that was made", "made".to_owned(), Whose::Holder),
@@ -199,13 +202,14 @@ async fn verdict(
 fn expected(route: For, whose: Whose, has_admin_key: bool) -> &'static str {
     // Where there is no admin key, that of the operator is a wrong key.
     let whose = if whose == Whose::Operator && !has_admin_key { Whose::Nobody } else { whose };
-    match (route, whose) {
-        (For::All, _) | (For::Holders, Whose::Holder) => "in",
-        (For::Observers, Whose::Holder) if !has_admin_key => "in",
-        (For::Operator, _) if !has_admin_key => "forbidden",
-        (For::Observers | For::Operator, Whose::Operator) => "in",
-        _ => "unauthorized",
-    }
+    let may = match route {
+        For::All => true,
+        For::Holders => whose == Whose::Holder,
+        For::Observers => whose == if has_admin_key { Whose::Operator } else { Whose::Holder },
+        For::Operator if !has_admin_key => return "forbidden",
+        For::Operator => whose == Whose::Operator,
+    };
+    if may { "in" } else { "unauthorized" }
 }
 
 async fn every_cell_is_as_expected(admin_key: Option<&str>) {

@@ -6,8 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use couplet::access::AccessSettings;
-use couplet::access::caller::TenantName;
 use couplet::access::jwt::{JwtAlgorithm, JwtSettings};
+use couplet::caller::Limits;
+use couplet::caller::TenantName;
 use couplet::claude::ClaudeSettings;
 use couplet::claude::account::{AccountSettings, CredentialOrigin};
 use couplet::claude::command_line::CliProgram;
@@ -18,7 +19,6 @@ use couplet::claude::supply::ProcessSettings;
 use couplet::claude::warm::WarmLimits;
 use couplet::config::Config;
 use couplet::http::HttpSettings;
-use couplet::limits::Limits;
 use couplet::limits::limiter::LimitSettings;
 use couplet::media::MediaSettings;
 use couplet::tenants::TenantSettings;

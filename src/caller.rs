@@ -1,11 +1,12 @@
 //! On whose behalf a request is made.
 
 use std::fmt;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::limits::Limits;
 use crate::scope::Scope;
 
 /// Whoever a request comes from, once the server has let it in: the holder of a key, the subject of a token, or anyone on a
@@ -34,6 +35,22 @@ pub struct CallerId(Arc<str>);
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TenantName(Arc<str>);
 
+/// How much may be asked on behalf of somebody: of a key, of a tenant, or in all. What is `None` is not limited.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Requests in a minute.
+    pub requests_per_minute: Option<NonZeroU32>,
+    /// Tokens in a minute, those of prompts and of answers together.
+    pub tokens_per_minute: Option<NonZeroU32>,
+    /// Turns of the model at the same time; a request with `n` answers takes `n`.
+    pub concurrent_turns: Option<NonZeroU32>,
+    /// Tokens in a day (UTC).
+    pub tokens_per_day: Option<NonZeroU64>,
+    /// Tokens in a month (UTC).
+    pub tokens_per_month: Option<NonZeroU64>,
+}
+
 impl Caller {
     /// Anyone, on a server without keys.
     #[must_use]
@@ -56,6 +73,9 @@ impl Caller {
 }
 
 impl CallerId {
+    /// What the ids of keys that `couplet keys` made begin with, and no others.
+    pub const OF_STORED_KEYS: &str = "key_";
+
     /// Takes any text; two callers must not have the same.
     #[must_use]
     pub fn new(id: &str) -> Self {
@@ -71,7 +91,7 @@ impl CallerId {
     /// Whether it is that of a key that `couplet keys` made.
     #[must_use]
     pub fn is_stored_key(&self) -> bool {
-        self.0.starts_with(super::api_key::ID_PREFIX)
+        self.0.starts_with(Self::OF_STORED_KEYS)
     }
 }
 
@@ -96,6 +116,32 @@ impl TenantName {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl Limits {
+    /// These, and those of `others` where there are none.
+    #[must_use]
+    pub fn or(self, others: Self) -> Self {
+        Self {
+            requests_per_minute: self.requests_per_minute.or(others.requests_per_minute),
+            tokens_per_minute: self.tokens_per_minute.or(others.tokens_per_minute),
+            concurrent_turns: self.concurrent_turns.or(others.concurrent_turns),
+            tokens_per_day: self.tokens_per_day.or(others.tokens_per_day),
+            tokens_per_month: self.tokens_per_month.or(others.tokens_per_month),
+        }
+    }
+
+    /// Whether nothing is limited.
+    #[must_use]
+    pub fn are_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether a quota is among them.
+    #[must_use]
+    pub fn have_quota(&self) -> bool {
+        self.tokens_per_day.is_some() || self.tokens_per_month.is_some()
     }
 }
 
