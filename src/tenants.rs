@@ -6,8 +6,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::caller::Limits;
-use crate::caller::TenantName;
+use crate::caller::{Limits, TenantName};
 use crate::claude::account::CredentialOrigin;
 use crate::claude::credential::Credential;
 use crate::claude::failure::TurnFailure;

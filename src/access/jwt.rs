@@ -9,8 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::api_key::hex;
 use super::denied::Denied;
-use crate::caller::Limits;
-use crate::caller::{Caller, CallerId, TenantName};
+use crate::caller::{Caller, CallerId, Limits, TenantName};
 
 /// The longest token that is looked at, in bytes.
 const MAX_TOKEN: usize = 8 * 1024;

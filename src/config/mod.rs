@@ -34,8 +34,7 @@ use std::time::Duration;
 
 use crate::access::AccessSettings;
 use crate::access::jwt::JwtSettings;
-use crate::caller::Limits;
-use crate::caller::TenantName;
+use crate::caller::{Limits, TenantName};
 use crate::claude::ClaudeSettings;
 use crate::claude::account::{AccountSettings, CredentialOrigin};
 use crate::claude::command_line::CliProgram;

@@ -14,8 +14,7 @@ use serde_json::{Map, Value as Json, json};
 use super::nearest::did_you_mean;
 use super::values::{OneWord, Refusal, Shape, Value};
 use super::{limit_fields, secrets};
-use crate::caller::Limits;
-use crate::caller::TenantName;
+use crate::caller::{Limits, TenantName};
 use crate::claude::credential::Credential;
 use crate::tenants::TenantSettings;
 

@@ -14,8 +14,8 @@ use super::meter::{Meter, Now, Obstacle};
 use super::permit::{Permit, Turns};
 use super::refusal::{Holder, Refusal};
 use super::standing::Standing;
-use crate::caller::Limits;
-use crate::caller::{Caller, TenantName};
+
+use crate::caller::{Caller, Limits, TenantName};
 use crate::store::usage::Whose;
 
 /// How often the store is asked before a turn is refused. Once is enough, but for midnight.

@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Store, StoreError};
-use crate::caller::Limits;
-use crate::caller::{CallerId, TenantName};
+use crate::caller::{CallerId, Limits, TenantName};
 
 /// The table.
 pub(super) const SCHEMA: &str = "
