@@ -3,11 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
+use couplet::claude::account::CredentialOrigin;
 use couplet::claude::command_line::CliProgram;
+use couplet::config::Config;
 use couplet::upstream::{Reply, Upstream};
 use rstest::rstest;
 
-use crate::support::app::Builder;
+use crate::support::app::{ADMIN_KEY, Builder};
 use crate::support::python::{REQUIREMENTS, python, run_script};
 use crate::support::real_cli::real_cli;
 use crate::support::server::Server;
@@ -62,7 +64,9 @@ async fn behind_couplet_with(
     told: impl FnOnce(&Upstream),
 ) -> Option<String> {
     let (python, cli) = (python()?, real_cli()?);
-    let app = Builder::new(&cli).await.start().await;
+    // As in a demo: a credential that is refused on command is not taken for one that is over, and other requests are asked.
+    let as_made_up = |config: &mut Config| config.claude.account.origin = CredentialOrigin::MadeUp;
+    let app = Builder::new(&cli).await.with(as_made_up).start().await;
     told(&app.upstream);
     let url = app.url.clone();
     let arguments = arguments.to_vec();
@@ -201,7 +205,7 @@ async fn prometheus_own_parser_reads_the_metrics() {
     let builder = Builder::new(Path::new("unused")).await;
     let app = builder.with(|config| config.claude.process.program = stand_in).start().await;
     let url = app.url.clone();
-    let run = move || run_script(&python, "metrics.py", &[&url], &[], Duration::from_secs(60));
+    let run = move || run_script(&python, "metrics.py", &[&url, ADMIN_KEY], &[], Duration::from_secs(60));
     let said = tokio::task::spawn_blocking(run).await.expect("the script succeeds");
     assert_eq!(said.matches(" ok\n").count(), 4, "{said}");
 }

@@ -1,6 +1,6 @@
 """Prometheus' own parser against /metrics: after an answer, every family is read, typed and whole.
 
-Usage: metrics.py BASE_URL. Prompts script the upstream behind Couplet with [[...]] directives.
+Usage: metrics.py BASE_URL ADMIN_KEY. Prompts script the upstream behind Couplet with [[...]] directives.
 """
 
 import sys
@@ -9,11 +9,12 @@ import urllib.request
 from openai import OpenAI
 from prometheus_client.parser import text_string_to_metric_families
 
-BASE = sys.argv[1]
+BASE, ADMIN_KEY = sys.argv[1:]
 
 
 def scrape():
-    with urllib.request.urlopen(BASE + "/metrics") as response:
+    request = urllib.request.Request(BASE + "/metrics", headers={"authorization": f"Bearer {ADMIN_KEY}"})
+    with urllib.request.urlopen(request) as response:
         return response.headers["content-type"], response.read().decode()
 
 
