@@ -65,12 +65,14 @@ impl KeyRing {
                 key.caller.ended.cancel();
             }
         }
-        self.end_what_is_over(now);
-        self.begin_again(now);
+        if self.end_what_is_over(now) {
+            self.begin_again(now);
+        }
     }
 
     /// Ends what is being done for keys that are not in use any more. Whether one that was over is in use again: the system's
     /// time was put back, or a database from before its revocation was.
+    #[must_use]
     pub fn end_what_is_over(&self, now: Timestamp) -> bool {
         let mut again = false;
         for key in self.keys.values() {
@@ -194,7 +196,7 @@ mod tests {
         assert_eq!(ring.holder(b"three", second(5)).unwrap_err(), Denied::UnknownKey);
         assert!(ring.holder(b"two", second(9)).is_ok());
         assert_eq!(ring.holder(b"two", second(10)).unwrap_err(), Denied::ExpiredKey);
-        ring.end_what_is_over(second(10));
+        assert!(!ring.end_what_is_over(second(10)), "none is in use again");
         assert_eq!(tokens.each_ref().map(CancellationToken::is_cancelled), [true, true, true, false]);
     }
 
