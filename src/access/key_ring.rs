@@ -1,6 +1,6 @@
 //! The keys that open the server, in memory: as hashes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -44,10 +44,10 @@ impl KeyRing {
 
     /// Takes in what the store holds now. What is not to be used any more ends, with all that is being done for it.
     pub fn renew(&mut self, stored: Vec<StoredKey>, now: Timestamp) {
-        let mut gone: Vec<KeyHash> =
+        let mut gone: HashSet<KeyHash> =
             self.keys.values().filter(|key| key.is_stored()).map(|key| key.hash).collect();
         for key in stored {
-            gone.retain(|hash| *hash != key.hash);
+            gone.remove(&key.hash);
             match self.keys.get_mut(&key.hash) {
                 Some(known) if known.is_stored() => {
                     known.is_revoked = key.revoked_at.is_some();
@@ -65,13 +65,32 @@ impl KeyRing {
                 key.caller.ended.cancel();
             }
         }
-        self.end_what_is_over(now);
+        if self.end_what_is_over(now) {
+            self.begin_again(now);
+        }
     }
 
-    /// Ends what is being done for keys that are not in use any more.
-    pub fn end_what_is_over(&self, now: Timestamp) {
-        for key in self.keys.values().filter(|key| key.state(now).is_err()) {
-            key.caller.ended.cancel();
+    /// Ends what is being done for keys that are not in use any more. Whether one that was over is in use again: the system's
+    /// time was put back, or a database from before its revocation was.
+    #[must_use]
+    pub fn end_what_is_over(&self, now: Timestamp) -> bool {
+        let mut again = false;
+        for key in self.keys.values() {
+            if key.state(now).is_err() {
+                key.caller.ended.cancel();
+            } else {
+                again |= key.caller.ended.is_cancelled();
+            }
+        }
+        again
+    }
+
+    /// Something may be done again for keys that were over and are in use.
+    pub fn begin_again(&mut self, now: Timestamp) {
+        for key in self.keys.values_mut() {
+            if key.caller.ended.is_cancelled() && key.state(now).is_ok() {
+                key.caller.ended = CancellationToken::new();
+            }
         }
     }
 
@@ -177,8 +196,39 @@ mod tests {
         assert_eq!(ring.holder(b"three", second(5)).unwrap_err(), Denied::UnknownKey);
         assert!(ring.holder(b"two", second(9)).is_ok());
         assert_eq!(ring.holder(b"two", second(10)).unwrap_err(), Denied::ExpiredKey);
-        ring.end_what_is_over(second(10));
+        assert!(!ring.end_what_is_over(second(10)), "none is in use again");
         assert_eq!(tokens.each_ref().map(CancellationToken::is_cancelled), [true, true, true, false]);
+    }
+
+    #[test]
+    fn a_key_that_is_in_use_again_is_served_again() {
+        let mut ring = KeyRing::default();
+        let expiring = StoredKey { expires_at: Some(second(10)), ..stored("one") };
+        ring.renew(vec![expiring.clone(), stored("two")], NOW);
+        let before = ring.holder(b"one", NOW).unwrap().ended.clone();
+        // The system's time was wrong for a moment.
+        assert!(!ring.end_what_is_over(second(10)));
+        assert!(ring.end_what_is_over(second(5)));
+        ring.begin_again(second(5));
+        assert!(before.is_cancelled() && !ring.holder(b"one", second(5)).unwrap().ended.is_cancelled());
+        // A database from before the revocation was put back.
+        let revoked = StoredKey { revoked_at: Some(NOW), ..stored("two") };
+        ring.renew(vec![expiring.clone(), revoked], second(5));
+        ring.renew(vec![expiring, stored("two")], second(5));
+        assert!(!ring.holder(b"two", second(5)).unwrap().ended.is_cancelled());
+    }
+
+    #[test]
+    fn very_many_keys_are_taken_in_at_once() {
+        let many = || (0..50_000).map(|number| stored(&number.to_string())).collect::<Vec<_>>();
+        let mut ring = KeyRing::default();
+        ring.renew(many(), NOW);
+        let again = many();
+        let begun = std::time::Instant::now();
+        ring.renew(again, NOW);
+        // Nobody is let in meanwhile.
+        assert!(begun.elapsed().as_secs() < 3, "{:?}", begun.elapsed());
+        assert!(ring.holder(b"7", NOW).is_ok());
     }
 
     #[test]

@@ -19,8 +19,8 @@ use secrecy::SecretString;
 use subtle::ConstantTimeEq;
 use tokio_util::sync::CancellationToken;
 
-use crate::caller::Caller;
-use crate::store::{Store, StoreError};
+use crate::caller::{Caller, TenantName};
+use crate::store::{Seen, Store, StoreError};
 use api_key::KeyHash;
 use denied::Denied;
 use jwt::{JwtSettings, JwtVerifier};
@@ -112,12 +112,16 @@ impl Access {
     }
 
     /// Whether who offers this key may see how the server is doing: the operator; where there is no admin key, everybody who
-    /// may come in.
+    /// may come in and asks with the server's own credential. Other tenants' callers must not see each other's affairs.
     ///
     /// # Errors
     /// Why he may not.
     pub fn observer(&self, offered: Option<&[u8]>) -> Result<(), Denied> {
-        if self.has_admin_key() { self.admin(offered) } else { self.caller(offered).map(drop) }
+        if self.has_admin_key() {
+            return self.admin(offered);
+        }
+        let caller = self.caller(offered)?;
+        if caller.tenant == TenantName::default() { Ok(()) } else { Err(Denied::NoAdminKey) }
     }
 
     /// Notices what `couplet keys` does, and what is over, until `stop`. To be run as long as the server serves.
@@ -128,8 +132,8 @@ impl Access {
             let access = self.clone();
             let looked = tokio::task::spawn_blocking(move || access.look(seen)).await;
             match looked.map_err(|error| StoreError::Content(error.to_string())).flatten() {
-                Ok(counter) => {
-                    seen = Some(counter);
+                Ok(now) => {
+                    seen = Some(now);
                     failed = false;
                 }
                 // Those who are in stay in, and nobody else comes in.
@@ -142,12 +146,14 @@ impl Access {
         }
     }
 
-    /// Takes in what is new since the store's counter was `seen`; its counter now.
-    fn look(&self, seen: Option<i64>) -> Result<i64, StoreError> {
-        let counter = self.inner.store.change_counter()?;
+    /// Takes in what is new since the store was `seen`; what there is to be seen of it now.
+    fn look(&self, seen: Option<Seen>) -> Result<Seen, StoreError> {
+        let seen_now = self.inner.store.seen()?;
         let now = Timestamp::now();
-        if seen == Some(counter) {
-            self.ring(|ring| ring.end_what_is_over(now));
+        if seen == Some(seen_now) {
+            if self.ring(|ring| ring.end_what_is_over(now)) {
+                self.inner.ring.write().unwrap_or_else(PoisonError::into_inner).begin_again(now);
+            }
         } else {
             let stored = self.inner.store.keys()?;
             let mut ring = self.inner.ring.write().unwrap_or_else(PoisonError::into_inner);
@@ -156,7 +162,7 @@ impl Access {
                 tracing::info!("there are keys now: from here on only they open the server");
             }
         }
-        Ok(counter)
+        Ok(seen_now)
     }
 
     fn ring<T>(&self, look: impl FnOnce(&KeyRing) -> T) -> T {

@@ -32,6 +32,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use secrecy::{ExposeSecret, SecretString};
+
 use crate::access::AccessSettings;
 use crate::access::jwt::JwtSettings;
 use crate::caller::{Limits, TenantName};
@@ -244,6 +246,24 @@ fn access(settings: &Settings) -> Result<AccessSettings, ConfigError> {
         admin_key: settings.admin_key.clone().map(|key| key.0),
     };
     let Settings { jwt_algorithm, jwt_key, jwt_issuer, jwt_audience, .. } = settings;
+    let is =
+        |one: &SecretString, other: &SecretString| one.expose_secret().trim() == other.expose_secret().trim();
+    let others = access.keys.iter().map(|key| ("COUPLET_API_KEYS", key));
+    let others = others.chain(jwt_key.iter().map(|key| ("COUPLET_JWT_KEY", &key.0)));
+    let twin = |admin: &SecretString| others.clone().find(|(_, other)| is(admin, other));
+    if let Some((name, _)) = access.admin_key.as_ref().and_then(twin) {
+        return Err(ConfigError(format!(
+            "COUPLET_ADMIN_KEY is in {name} too: whoever has that could do what only the operator may. Take another one."
+        )));
+    }
+    let of_tokens = |jwt: &SecretString| access.keys.iter().any(|key| is(key, jwt));
+    if jwt_key.as_ref().is_some_and(|key| of_tokens(&key.0)) {
+        return Err(ConfigError(
+            "COUPLET_JWT_KEY is in COUPLET_API_KEYS too: whoever has that key could sign tokens of any tenant. Take another \
+             one."
+                .to_owned(),
+        ));
+    }
     match (jwt_algorithm, jwt_key, jwt_issuer, jwt_audience) {
         (None, None, None, None) => Ok(access),
         (Some(algorithm), Some(key), Some(issuer), Some(audience)) => {

@@ -220,6 +220,30 @@ fn couplet_toml_holds_secrets_only_if_nobody_else_can_read_it() {
     assert!(load().unwrap_err().to_string().contains("claude_code_oauth_token_file"), "a path is no secret");
 }
 
+#[rstest]
+#[case::the_operator_s_is_a_client_s(
+    "COUPLET_ADMIN_KEY",
+    "one,two",
+    "COUPLET_ADMIN_KEY is in COUPLET_API_KEYS"
+)]
+#[case::a_client_s_signs_tokens("COUPLET_JWT_KEY", "two", "COUPLET_JWT_KEY is in COUPLET_API_KEYS")]
+fn a_key_that_would_open_more_than_it_is_for_is_refused(
+    #[case] name: &str,
+    #[case] keys: &str,
+    #[case] refused: &str,
+) {
+    let variables = |value| [("HOME", "/home/ann"), ("COUPLET_API_KEYS", keys), (name, value)];
+    let error = config(&[], &variables("two")).unwrap_err().to_string();
+    assert!(error.contains(refused) && !error.contains("two"), "{error}");
+    let admin = [("HOME", "/home/ann"), ("COUPLET_ADMIN_KEY", "three"), ("COUPLET_JWT_KEY", "three")];
+    let error = config(&[], &admin).unwrap_err().to_string();
+    assert!(error.contains("COUPLET_ADMIN_KEY is in COUPLET_JWT_KEY"), "{error}");
+    assert!(
+        config(&[], &[("HOME", "/home/ann"), ("COUPLET_API_KEYS", keys), ("COUPLET_ADMIN_KEY", "three")])
+            .is_ok()
+    );
+}
+
 #[test]
 fn a_secret_in_an_open_env_file_is_no_error_but_is_told() {
     let folder = folder(&[(".env", "ANTHROPIC_API_KEY=k\n")]);

@@ -10,11 +10,12 @@ pub mod usage;
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 /// The name of the database in the state folder.
@@ -29,7 +30,26 @@ const MIGRATIONS: &[&str] = &[keys::SCHEMA, usage::SCHEMA];
 
 /// The database. Cheap to clone; the clones are one connection. Its functions wait for the disk.
 #[derive(Debug, Clone)]
-pub struct Store(Arc<Mutex<Connection>>);
+pub struct Store(Arc<Mutex<Opened>>);
+
+#[derive(Debug)]
+struct Opened {
+    connection: Connection,
+    /// Where the file is, and which it is; `None` for one in memory.
+    file: Option<(PathBuf, FileId)>,
+    /// How many files were opened one after another.
+    number: u64,
+}
+
+/// Tells a file from another that was put into its place.
+type FileId = (u64, u64);
+
+/// What was seen of the database. It differs when another process has changed something since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    file: u64,
+    counter: i64,
+}
 
 /// Why something cannot be stored or read.
 #[derive(Debug, thiserror::Error)]
@@ -73,18 +93,24 @@ impl Store {
     /// When it cannot be opened, is of a later version, or is no database.
     pub fn open(state_dir: &Path) -> Result<Self, StoreError> {
         let path = path(state_dir);
-        let failed = |source: io::Error| StoreError::Open { path: path.clone(), source };
+        let (connection, id) = Self::open_file(state_dir, &path)?;
+        Self::ready(connection, Some((path, id)))
+    }
+
+    fn open_file(state_dir: &Path, path: &Path) -> Result<(Connection, FileId), StoreError> {
+        let failed = |source: io::Error| StoreError::Open { path: path.to_owned(), source };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(failed)?;
         // SQLite gives its other files the mode of this one.
-        fs::OpenOptions::new()
+        let file = fs::OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
             .mode(0o600)
-            .open(&path)
+            .open(path)
+            .and_then(|file| file.metadata())
             .map_err(failed)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        Self::ready(Connection::open_with_flags(&path, flags)?)
+        Ok((Connection::open_with_flags(path, flags)?, id_of(&file)))
     }
 
     /// Opens the database of a state folder as it is, to look into it; `None` where there is none.
@@ -105,33 +131,62 @@ impl Store {
     /// # Errors
     /// When there is no memory for it.
     pub fn in_memory() -> Result<Self, StoreError> {
-        Self::ready(Connection::open_in_memory()?)
+        Self::ready(Connection::open_in_memory()?, None)
     }
 
-    fn ready(mut connection: Connection) -> Result<Self, StoreError> {
-        connection.busy_timeout(BUSY)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        // A key that was revoked stays revoked, also after a loss of power.
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "foreign_keys", true)?;
-        migrate(&mut connection)?;
-        Ok(Self(Arc::new(Mutex::new(connection))))
+    fn ready(mut connection: Connection, file: Option<(PathBuf, FileId)>) -> Result<Self, StoreError> {
+        set_up(&mut connection)?;
+        Ok(Self(Arc::new(Mutex::new(Opened { connection, file, number: 0 }))))
     }
-
-    /// A number that changes when another process has changed something.
+    /// What there is to be seen of the database now. If another one was put into the place of its file, or none is there any
+    /// more, that one, or a new one, is opened: keys that were made or lost in that way are noticed too.
     ///
     /// # Errors
-    /// When SQLite fails.
-    pub fn change_counter(&self) -> Result<i64, StoreError> {
-        self.with(|connection| connection.pragma_query_value(None, "data_version", |row| row.get(0)))
+    /// When SQLite fails, or the file in that place cannot be opened.
+    pub fn seen(&self) -> Result<Seen, StoreError> {
+        let mut opened = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.follow()?;
+        let counter = opened.connection.pragma_query_value(None, "data_version", |row| row.get(0))?;
+        Ok(Seen { file: opened.number, counter })
     }
 
     /// Does something in the database, alone.
     fn with<T>(&self, act: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         // Whoever panicked held a transaction, which SQLite rolled back.
-        let mut connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(act(&mut connection)?)
+        let mut opened = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(act(&mut opened.connection)?)
     }
+}
+
+impl Opened {
+    /// Opens what is in the file's place, if that is something else by now.
+    fn follow(&mut self) -> Result<(), StoreError> {
+        let Some((path, id)) = &self.file else { return Ok(()) };
+        if fs::metadata(path).is_ok_and(|file| id_of(&file) == *id) {
+            return Ok(());
+        }
+        let (path, folder) = (path.clone(), path.parent().unwrap_or(Path::new(".")).to_owned());
+        // SQLite goes by names: closing the old one must not clear away what belongs to the new one.
+        self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        let (mut connection, id) = Store::open_file(&folder, &path)?;
+        set_up(&mut connection)?;
+        tracing::warn!(path = %path.display(), "another database is in the place of the one that was open; it is read from now on");
+        *self = Self { connection, file: Some((path, id)), number: self.number + 1 };
+        Ok(())
+    }
+}
+
+fn id_of(file: &fs::Metadata) -> FileId {
+    (file.dev(), file.ino())
+}
+
+fn set_up(connection: &mut Connection) -> Result<(), StoreError> {
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // A key that was revoked stays revoked, also after a loss of power.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    migrate(connection)
 }
 
 fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
@@ -165,14 +220,48 @@ mod tests {
         assert!(Store::look(&state).unwrap().is_none());
         let first = Store::open(&state).unwrap();
         let second = Store::open(&state).unwrap();
-        let before = second.change_counter().unwrap();
+        let before = second.seen().unwrap();
         first.with(|connection| connection.execute_batch("CREATE TABLE t (x)")).unwrap();
-        assert_ne!(second.change_counter().unwrap(), before);
+        assert_ne!(second.seen().unwrap(), before);
         for file in fs::read_dir(&state).unwrap() {
             let file = file.unwrap();
             assert_eq!(file.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", file.path());
         }
         assert!(Store::look(&state).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_database_in_the_place_of_another_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        let store = Store::open(&state).unwrap();
+        let mark = |store: &Store, number: i64| {
+            store.with(|connection| connection.pragma_update(None, "application_id", number)).unwrap();
+        };
+        let marked = |store: &Store| -> i64 {
+            store
+                .with(|connection| connection.pragma_query_value(None, "application_id", |row| row.get(0)))
+                .unwrap()
+        };
+        mark(&store, 1);
+        let first = store.seen().unwrap();
+        // It was deleted, and a command made a new one.
+        for file in fs::read_dir(&state).unwrap() {
+            fs::remove_file(file.unwrap().path()).unwrap();
+        }
+        let other = Store::open(&state).unwrap();
+        mark(&other, 2);
+        assert_eq!(marked(&store), 1);
+        let second = store.seen().unwrap();
+        assert_ne!(first, second);
+        assert_eq!(marked(&store), 2);
+        // Both go on with the same.
+        mark(&other, 3);
+        assert_ne!(store.seen().unwrap(), second);
+        assert_eq!(marked(&store), 3);
+        fs::remove_dir_all(&state).unwrap();
+        store.seen().unwrap();
+        assert_eq!(marked(&store), 0, "a new one");
     }
 
     #[test]

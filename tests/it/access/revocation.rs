@@ -73,6 +73,25 @@ async fn a_server_without_keys_is_closed_by_the_first_and_stays_so() {
     assert_eq!(verdict(&app, "anything").await, 401);
 }
 
+#[tokio::test]
+async fn a_database_that_was_deleted_takes_its_keys_with_it() {
+    let fake = endless();
+    let app = fake.app().await;
+    store(&app).add_key(&stored("one")).expect("kept");
+    until(&app, "one", 400).await;
+    for file in std::fs::read_dir(app.state.path().join("state")).expect("a folder") {
+        let file = file.expect("an entry");
+        if file.file_name().to_string_lossy().starts_with("couplet.db") {
+            std::fs::remove_file(file.path()).expect("deleted");
+        }
+    }
+    until(&app, "one", 401).await;
+    store(&app).add_key(&stored("other")).expect("kept");
+    until(&app, "other", 400).await;
+    store(&app).revoke_key("other", Timestamp::now()).expect("revoked");
+    until(&app, "other", 401).await;
+}
+
 #[rstest]
 #[case::that_is_under_way("go on")]
 #[case::that_is_silent("silent")]

@@ -67,6 +67,18 @@ async fn a_conversation_never_goes_on_in_a_process_of_another_tenant() {
 }
 
 #[tokio::test]
+async fn a_tenant_s_caller_does_not_see_how_the_others_are_doing() {
+    let fake = reciting("none", vec![]);
+    let keyless = |config: &mut Config| config.access.admin_key = None;
+    let app = fake.builder().await.with_tenants(&TENANTS).with(keyless).start().await;
+    for (tenant, status) in [("default", 200), ("ann", 403), ("bob", 403)] {
+        let response = app.get("/metrics").bearer_auth(key_of(tenant)).send().await.expect("an answer");
+        assert_eq!(response.status(), status, "{tenant}");
+        assert_eq!(response.text().await.expect("a text").contains("carl"), status == 200, "{tenant}");
+    }
+}
+
+#[tokio::test]
 async fn a_usage_limit_of_one_does_not_stop_another() {
     let limit = Step::Replay { file: fixture("error-429-usage-limit"), frames: usize::MAX, half: false };
     let fake = reciting("limit", vec![limit]);
