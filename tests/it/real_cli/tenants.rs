@@ -99,6 +99,7 @@ async fn a_usage_limit_and_a_refused_token_are_those_of_one_tenant() {
     assert_eq!((status, &error["error"]["code"]), (401, &json!("invalid_api_key")), "{error}");
     let before = app.upstream.log().model_count();
     assert_eq!(answer(&app, "ann", &ask("[[words 1]]")).await.0, 429);
-    assert_eq!(app.upstream.log().model_count(), before, "hers is not even asked");
-    assert_eq!(answer(&app, "bob", &ask("[[words 1]]")).await.0, 200);
+    assert_eq!(answer(&app, "bob", &ask("[[words 1]]")).await.0, 401);
+    assert_eq!(app.upstream.log().model_count(), before, "theirs are not even asked");
+    assert_eq!(answer(&app, "default", &ask("[[words 1]]")).await.0, 200);
 }
