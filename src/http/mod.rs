@@ -160,7 +160,7 @@ pub fn router(app: App) -> Router {
 
     // Outermost first: what is above sees a request earlier and its response later.
     let layers = ServiceBuilder::new()
-        .layer(from_fn_with_state(app.metrics.clone(), request_log::write_lines))
+        .layer(from_fn_with_state(request_log::Lines::new(app.metrics.clone()), request_log::write_lines))
         .layer(from_fn(tell_processing_time))
         .layer(from_fn(anthropic_form::of_errors))
         .layer(CatchPanicLayer::custom(reply::after_panic))
