@@ -2,7 +2,7 @@
 
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -42,6 +42,10 @@ pub async fn check_host_and_origin(State(app): State<App>, request: Request, nex
     if !origin_is_allowed(origin, host, &app.http.allowed_origins) {
         let message = "Web pages of this origin may not use the server. Its operator can add the origin to COUPLET_ALLOWED_ORIGINS.";
         return forbidden("origin_not_allowed", message);
+    }
+    // The router adds the methods. A page's question comes here only where no origin is configured, and gets no leave.
+    if request.method() == Method::OPTIONS {
+        return StatusCode::OK.into_response();
     }
     next.run(request).await
 }

@@ -15,6 +15,7 @@ mod span;
 mod strangers;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -24,7 +25,7 @@ use axum::response::Response;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::REQUEST_ID;
+use super::{PROCESSING_MS, REQUEST_ID, anthropic_form};
 use crate::caller::TenantName;
 use crate::claude::answer::AnswerEvent;
 use crate::claude::sink::OriginCell;
@@ -51,7 +52,8 @@ pub struct Lines {
 #[derive(Debug, Clone, Default)]
 pub struct RequestLog(Arc<Mutex<Line>>);
 
-/// The layer: gives the request an id, and writes its line.
+/// The layer: gives the request an id, and writes its line. The response tells the id and the time it took, and an error is put in
+/// the form that its client reads: in one layer, since each costs.
 pub async fn write_lines(State(lines): State<Lines>, mut request: Request, next: Next) -> Response {
     let id = request_id(&request);
     let route = Route::of(&request);
@@ -69,7 +71,13 @@ pub async fn write_lines(State(lines): State<Lines>, mut request: Request, next:
     // From here on the line is written whatever happens; if this future is dropped, the client went away.
     let writer = Writer { log, lines };
 
+    let (begun, is_anthropic_s) = (Instant::now(), anthropic_form::is_due(&request));
     let mut response = next.run(request).instrument(span).await;
+    if is_anthropic_s {
+        response = anthropic_form::of(response, &id);
+    }
+    let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    response.headers_mut().insert(PROCESSING_MS, HeaderValue::from(milliseconds));
     response.headers_mut().insert(REQUEST_ID, id);
     {
         let mut line = writer.log.line();
