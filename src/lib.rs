@@ -29,7 +29,6 @@ pub mod wire;
 
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -69,14 +68,14 @@ pub async fn run(
     let media = media::Intake::new(config.media)?;
     let targets = config.http.aliases.values().map(|alias| alias.model.clone()).collect();
     let metrics = Metrics::new(tenants.clone(), targets, config.http.mode.as_str());
-    let router = http::router(http::App {
+    let router = http::router(http::App::new(http::Parts {
         access: access.clone(),
         limiter,
         tenants: tenants.clone(),
         media,
         metrics,
-        http: Arc::new(config.http),
-    });
+        http: config.http,
+    }));
     if config.list_models_at_start
         && let Some(default) = tenants.default()
     {

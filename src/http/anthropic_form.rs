@@ -5,7 +5,6 @@ use axum::Json;
 use axum::extract::Request;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use axum::http::{HeaderMap, HeaderValue};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::openai::error::ApiError;
@@ -23,18 +22,19 @@ pub fn is_asked_for(headers: &HeaderMap) -> bool {
     headers.contains_key(VERSION)
 }
 
-/// The layer.
-pub async fn of_errors(request: Request, next: Next) -> Response {
-    if !is_anthropic_s(request.uri().path(), request.headers()) {
-        return next.run(request).await;
-    }
-    // The request's own, or made by the layer that writes the log.
-    let id = request.headers().get(super::REQUEST_ID).cloned();
-    let mut response = next.run(request).await;
+/// Whether the answer to a request is to be in Anthropic's form.
+#[must_use]
+pub fn is_due(request: &Request) -> bool {
+    is_anthropic_s(request.uri().path(), request.headers())
+}
+
+/// The response in Anthropic's form, to the request of that id.
+#[must_use]
+pub fn of(mut response: Response, id: &HeaderValue) -> Response {
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
-        response = in_its_form(&error, response, id.as_ref());
+        response = in_its_form(&error, response, id);
     }
-    response.headers_mut().extend(id.map(|id| (REQUEST_ID, id)));
+    response.headers_mut().insert(REQUEST_ID, id.clone());
     response
 }
 
@@ -45,9 +45,9 @@ fn is_anthropic_s(path: &str, headers: &HeaderMap) -> bool {
     is_below("/messages") || (is_below("/models") && is_asked_for(headers))
 }
 
-fn in_its_form(error: &ApiError, response: Response, id: Option<&HeaderValue>) -> Response {
+fn in_its_form(error: &ApiError, response: Response, id: &HeaderValue) -> Response {
     let (status, mut body) = anthropic_error::of(error);
-    body.request_id = id.and_then(|id| id.to_str().ok()).map(ToOwned::to_owned);
+    body.request_id = id.to_str().ok().map(ToOwned::to_owned);
     let (mut head, _openai_s) = response.into_parts();
     head.headers.remove(CONTENT_LENGTH);
     head.headers.remove(CONTENT_TYPE);

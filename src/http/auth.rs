@@ -146,7 +146,11 @@ struct Order {
 async fn logout(State(app): State<App>, request: Request) -> Result<Json<Value>, ApiError> {
     let order: Order = operator::order(request).await?;
     let (name, claude) = operator::tenant(&app, order.tenant.as_deref())?;
-    let (is_removed, message) = told(&claude.sign_out().await);
+    let claude = claude.clone();
+    // To its end, though the client may go away: a login that is half ended would be in use again after the next start.
+    let ended = tokio::spawn(async move { claude.sign_out().await }).await;
+    let fate = ended.unwrap_or_else(|error| Fate::NotLoggedOut(error.to_string()));
+    let (is_removed, message) = told(&fate);
     Ok(Json(json!({
         "tenant": name.as_str(),
         "logged_out": true,

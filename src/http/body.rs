@@ -1,14 +1,15 @@
 //! Reading the body of a request: so large, so slow and of so many pieces, and no more of them at once than there is room for.
 
+use std::error::Error;
 use std::time::{Duration, SystemTime};
 
 use axum::extract::Request;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
-use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout_at};
 use tower_http::decompression::RequestDecompressionLayer;
 
 use crate::claude::failure::TurnFailure;
@@ -24,6 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A body of more bytes is looked at where nobody else has to wait for it.
 const LARGE: usize = 1024 * 1024;
+
+/// So many large bodies are in memory side by side, from their first [`LARGE`] bytes until they are looked at: a packed one takes
+/// its sender next to nothing.
+static LARGE_IN_MEMORY: Semaphore = Semaphore::const_new(8);
 
 /// So many large bodies are looked at side by side: JSON takes a multiple of its bytes while it is read.
 static LARGE_AT_ONCE: Semaphore = Semaphore::const_new(2);
@@ -51,13 +56,13 @@ pub async fn read_as<T: Send + 'static>(
     request: Request,
     form: impl FnOnce(&[u8]) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let body = bytes(request).await?;
+    let (body, in_memory) = bytes(request).await?;
     if body.len() <= LARGE {
         return form(&body);
     }
     let place = LARGE_AT_ONCE.acquire().await;
     let formed = tokio::task::spawn_blocking(move || form(&body)).await;
-    drop(place);
+    drop((place, in_memory));
     match formed.map_err(tokio::task::JoinError::try_into_panic) {
         Ok(formed) => formed,
         Err(Ok(panic)) => std::panic::resume_unwind(panic),
@@ -65,7 +70,8 @@ pub async fn read_as<T: Send + 'static>(
     }
 }
 
-async fn bytes(request: Request) -> Result<Bytes, ApiError> {
+/// The bytes, and a large one's place.
+async fn bytes(request: Request) -> Result<(Vec<u8>, Option<SemaphorePermit<'static>>), ApiError> {
     let headers = request.headers();
     if !is_json(headers) {
         let message = "The body must be JSON: send `content-type: application/json`.";
@@ -80,16 +86,38 @@ async fn bytes(request: Request) -> Result<Bytes, ApiError> {
     if declared_length(headers).is_some_and(|length| length > MAX_BODY) {
         return Err(too_large());
     }
-    let body = Limited::new(request.into_body(), MAX_BODY);
-    match tokio::time::timeout(PATIENCE, body.collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(invalid(StatusCode::BAD_REQUEST, "The body could not be read to its end.")),
-        Err(_elapsed) => {
-            let message = format!("The body did not arrive within {} s.", PATIENCE.as_secs());
-            Err(invalid(StatusCode::REQUEST_TIMEOUT, message))
+    let mut body = Limited::new(request.into_body(), MAX_BODY);
+    let (mut read, mut place) = (Vec::new(), None);
+    let mut deadline = Instant::now() + PATIENCE;
+    while let Some(frame) = timeout_at(deadline, body.frame()).await.map_err(|_elapsed| too_slow())? {
+        let frame = frame.map_err(|error| unreadable(&*error))?;
+        let Ok(piece) = frame.into_data() else { continue };
+        if place.is_none() && read.len() + piece.len() > LARGE {
+            let begun = Instant::now();
+            place = Some(place_in_memory().await?);
+            // That was not the client's time.
+            deadline += begun.elapsed();
         }
+        read.extend_from_slice(&piece);
     }
+    Ok((read, place))
+}
+
+async fn place_in_memory() -> Result<SemaphorePermit<'static>, ApiError> {
+    let place = tokio::time::timeout(PATIENCE, LARGE_IN_MEMORY.acquire()).await;
+    place.ok().and_then(Result::ok).ok_or_else(|| failure::api_error(&TurnFailure::Busy, SystemTime::now()))
+}
+
+fn unreadable(error: &(dyn Error + Send + Sync + 'static)) -> ApiError {
+    if error.is::<LengthLimitError>() {
+        return too_large();
+    }
+    invalid(StatusCode::BAD_REQUEST, "The body could not be read to its end.")
+}
+
+fn too_slow() -> ApiError {
+    let message = format!("The body did not arrive within {} s.", PATIENCE.as_secs());
+    invalid(StatusCode::REQUEST_TIMEOUT, message)
 }
 
 fn invalid(status: StatusCode, message: impl Into<String>) -> ApiError {

@@ -2,11 +2,12 @@
 
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::App;
+use super::request_log::RequestLog;
 use crate::access::denied::Denied;
 use crate::caller::{Caller, TenantName};
 use crate::claude::Claude;
@@ -42,6 +43,10 @@ pub async fn check_host_and_origin(State(app): State<App>, request: Request, nex
         let message = "Web pages of this origin may not use the server. Its operator can add the origin to COUPLET_ALLOWED_ORIGINS.";
         return forbidden("origin_not_allowed", message);
     }
+    // The router adds the methods. A page's question comes here only where no origin is configured, and gets no leave.
+    if request.method() == Method::OPTIONS {
+        return StatusCode::OK.into_response();
+    }
     next.run(request).await
 }
 
@@ -59,6 +64,7 @@ pub async fn check_key(State(app): State<App>, mut request: Request, next: Next)
         let message = "The tenant of this API key is not one of the server's. Its operator can add it to COUPLET_TENANTS.";
         return forbidden("tenant_not_found", message);
     };
+    RequestLog::of(&request).let_in();
     request.extensions_mut().insert(Asker { caller, claude });
     next.run(request).await
 }
@@ -66,7 +72,10 @@ pub async fn check_key(State(app): State<App>, mut request: Request, next: Next)
 /// Refuses calls without the admin key.
 pub async fn check_admin_key(State(app): State<App>, request: Request, next: Next) -> Response {
     match app.access.admin(offered_key(request.headers())) {
-        Ok(()) => next.run(request).await,
+        Ok(()) => {
+            RequestLog::of(&request).let_in();
+            next.run(request).await
+        }
         Err(denied) => unauthorized(denied),
     }
 }
@@ -74,7 +83,10 @@ pub async fn check_admin_key(State(app): State<App>, request: Request, next: Nex
 /// Refuses calls of those who may not see how the server is doing.
 pub async fn check_observer(State(app): State<App>, request: Request, next: Next) -> Response {
     match app.access.observer(offered_key(request.headers())) {
-        Ok(()) => next.run(request).await,
+        Ok(()) => {
+            RequestLog::of(&request).let_in();
+            next.run(request).await
+        }
         Err(denied) => unauthorized(denied),
     }
 }

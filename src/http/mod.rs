@@ -37,17 +37,17 @@ pub mod unsupported;
 pub mod usage;
 pub mod version;
 
+use std::ops::Deref;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
 use axum::http::Method;
 use axum::http::header::{HeaderName, HeaderValue};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::Response;
+use axum::middleware::from_fn_with_state;
 use axum::routing::any;
 use tower::ServiceBuilder;
+use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
@@ -107,9 +107,13 @@ impl Mode {
     }
 }
 
-/// What every handler can reach. Cheap to clone.
+/// What every handler can reach. Cheap to clone: each layer of each request does.
 #[derive(Debug, Clone)]
-pub struct App {
+pub struct App(Arc<Parts>);
+
+/// What there is to be reached.
+#[derive(Debug)]
+pub struct Parts {
     /// Who may come in.
     pub access: Access,
     /// Holds callers to their limits.
@@ -121,7 +125,23 @@ pub struct App {
     /// What is counted and measured.
     pub metrics: Metrics,
     /// The settings.
-    pub http: Arc<HttpSettings>,
+    pub http: HttpSettings,
+}
+
+impl App {
+    /// Of these parts.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }
 
 /// All routes behind one stack of layers.
@@ -158,36 +178,30 @@ pub fn router(app: App) -> Router {
         .merge(docs::router())
         .method_not_allowed_fallback(reply::wrong_method);
 
-    // Outermost first: what is above sees a request earlier and its response later.
+    // Few, since they are what a refused request costs. Outermost first: what is above sees a request earlier and its response later.
     let layers = ServiceBuilder::new()
-        .layer(from_fn_with_state(app.metrics.clone(), request_log::write_lines))
-        .layer(from_fn(tell_processing_time))
-        .layer(from_fn(anthropic_form::of_errors))
+        .layer(from_fn_with_state(request_log::Lines::new(app.metrics.clone()), request_log::write_lines))
         .layer(CatchPanicLayer::custom(reply::after_panic))
-        .layer(cors(&app.http.allowed_origins))
+        .layer(option_layer(cors(&app.http.allowed_origins)))
         .layer(from_fn_with_state(app.clone(), guard::check_host_and_origin));
     guarded.merge(operator).merge(observed).merge(open).layer(layers).with_state(app)
 }
 
 /// Lets the pages of configured origins in. No origin is allowed by default, and never all.
-fn cors(origins: &[String]) -> CorsLayer {
+fn cors(origins: &[String]) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
+    }
     let origins =
         origins.iter().filter_map(|origin| HeaderValue::from_str(origin.trim_end_matches('/')).ok());
     let exposed = [REQUEST_ID, anthropic_form::REQUEST_ID, PROCESSING_MS, ask::IGNORED].into_iter();
     let exposed = exposed.chain(rate_limit::HEADERS).chain(reply::RETRY_HEADERS);
-    CorsLayer::new()
+    let layer = CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([Method::GET, Method::POST])
         // SDKs in browsers send headers of their own (`x-stainless-…`).
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(exposed.collect::<Vec<_>>())
-        .max_age(Duration::from_secs(600))
-}
-
-async fn tell_processing_time(request: Request, next: Next) -> Response {
-    let begun = Instant::now();
-    let mut response = next.run(request).await;
-    let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    response.headers_mut().insert(PROCESSING_MS, HeaderValue::from(milliseconds));
-    response
+        .max_age(Duration::from_secs(600));
+    Some(layer)
 }

@@ -1,17 +1,21 @@
 //! One line in the log for each request: what, how long, how it ended; never what was said.
 //!
 //! The line is written when the response's body is at its end or dropped, so that of a stream tells how it ended. Its
-//! target is `couplet::request`. Metrics and traces tell the same, at the same moment.
+//! target is `couplet::request`. Metrics and traces tell the same, at the same moment. Of requests that anybody can send there are
+//! only so many lines a second.
 //!
 //! - `line`: what is known of a request, and what is made of it in the end.
 //! - `span`: the same for traces.
+//! - `strangers`: which requests have no line of their own.
 //! - `body`: tells when it has ended.
 
 mod body;
 mod line;
 mod span;
+mod strangers;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -21,13 +25,14 @@ use axum::response::Response;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::REQUEST_ID;
+use super::{PROCESSING_MS, REQUEST_ID, anthropic_form};
 use crate::caller::TenantName;
 use crate::claude::answer::AnswerEvent;
 use crate::claude::sink::OriginCell;
 use crate::metrics::Metrics;
 use body::{LoggedBody, Writer};
 use line::{Line, Route, shown};
+use strangers::Strangers;
 
 /// The longest id that is taken from a client.
 const MAX_ID: usize = 128;
@@ -36,12 +41,20 @@ const MAX_ID: usize = 128;
 #[derive(Debug, Clone, Copy)]
 pub struct ErrorCode(pub &'static str);
 
+/// Where the lines go, and what else is made of them. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Lines {
+    metrics: Metrics,
+    strangers: Strangers,
+}
+
 /// What the line will tell. Handlers find it in the extensions of the request. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct RequestLog(Arc<Mutex<Line>>);
 
-/// The layer: gives the request an id, and writes its line.
-pub async fn write_lines(State(metrics): State<Metrics>, mut request: Request, next: Next) -> Response {
+/// The layer: gives the request an id, and writes its line. The response tells the id and the time it took, and an error is put in
+/// the form that its client reads: in one layer, since each costs.
+pub async fn write_lines(State(lines): State<Lines>, mut request: Request, next: Next) -> Response {
     let id = request_id(&request);
     let route = Route::of(&request);
     let span = if route.is_a_probe() { tracing::Span::none() } else { span::open(&request) };
@@ -56,9 +69,15 @@ pub async fn write_lines(State(metrics): State<Metrics>, mut request: Request, n
     request.headers_mut().insert(REQUEST_ID, id.clone());
     request.extensions_mut().insert(log.clone());
     // From here on the line is written whatever happens; if this future is dropped, the client went away.
-    let writer = Writer { log, metrics };
+    let writer = Writer { log, lines };
 
+    let (begun, is_anthropic_s) = (Instant::now(), anthropic_form::is_due(&request));
     let mut response = next.run(request).instrument(span).await;
+    if is_anthropic_s {
+        response = anthropic_form::of(response, &id);
+    }
+    let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    response.headers_mut().insert(PROCESSING_MS, HeaderValue::from(milliseconds));
     response.headers_mut().insert(REQUEST_ID, id);
     {
         let mut line = writer.log.line();
@@ -83,6 +102,14 @@ fn request_id(request: &Request) -> HeaderValue {
     given.cloned().map_or_else(made, Ok).unwrap_or(HeaderValue::from_static("none"))
 }
 
+impl Lines {
+    /// Counted there.
+    #[must_use]
+    pub fn new(metrics: Metrics) -> Self {
+        Self { metrics, strangers: Strangers::default() }
+    }
+}
+
 impl RequestLog {
     fn new(line: Line) -> Self {
         Self(Arc::new(Mutex::new(line)))
@@ -92,6 +119,11 @@ impl RequestLog {
     #[must_use]
     pub fn of(request: &Request) -> Self {
         request.extensions().get().cloned().unwrap_or_default()
+    }
+
+    /// Whoever sent it may come in.
+    pub fn let_in(&self) {
+        self.line().is_let_in = true;
     }
 
     /// The request was understood: on whose behalf it is made, the model as the client called it, and whether it wants a

@@ -119,6 +119,35 @@ async fn each_request_has_one_line_of_json_with_its_id_and_outcome() {
     }
 }
 
+#[tokio::test]
+async fn a_flood_of_refused_requests_is_told_by_its_number() {
+    const FLOOD: usize = 400;
+    let server = start(&[("COUPLET_LOG_FORMAT", "json"), ("COUPLET_RATE_LIMIT_RPM", "5")]).await;
+    let client = reqwest::Client::new();
+    let begun = Instant::now();
+    let waves = (0..8).map(async |_| {
+        for _ in 0..FLOOD / 8 {
+            let request = client.get(format!("{}/v1/models", server.url)).bearer_auth("no-key");
+            assert_eq!(send(request).await.status(), 401);
+        }
+    });
+    futures_util::future::join_all(waves).await;
+    let seconds = usize::try_from(begun.elapsed().as_secs()).expect("a number");
+    // Whoever has a key is told of whatever others do, unless he is beyond his limit.
+    for number in 0..30 {
+        let request = client.get(format!("{}/v1/models", server.url)).bearer_auth(KEY);
+        assert_eq!(send(request).await.status(), if number < 5 { 200 } else { 429 });
+    }
+    let log = server.stop().await;
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let of_status = |status: u16| lines.iter().filter(|line| line["status"] == status).count();
+    let left_out = |of: &str| lines.iter().filter_map(|line| line[of].as_u64()).sum::<u64>();
+    assert!(of_status(401) <= 20 * (seconds + 2), "{} lines in {seconds} s", of_status(401));
+    assert_eq!(of_status(401) as u64 + left_out("unauthorized"), FLOOD as u64, "{log}");
+    assert_eq!(of_status(429) as u64 + left_out("rate_limited"), 25, "{log}");
+    assert_eq!(of_status(200), 5, "{log}");
+}
+
 #[rstest]
 #[case("info", "human")]
 #[case("debug", "json")]

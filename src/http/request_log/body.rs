@@ -7,19 +7,18 @@ use axum::body::Body;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::RequestLog;
-use crate::metrics::Metrics;
+use super::{Lines, RequestLog};
 
 /// Writes the line when it is dropped.
 #[derive(Debug)]
 pub(super) struct Writer {
     pub(super) log: RequestLog,
-    pub(super) metrics: Metrics,
+    pub(super) lines: Lines,
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.log.line().end(&self.metrics);
+        self.log.line().end(&self.lines);
     }
 }
 

@@ -7,11 +7,11 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::StatusCode;
 use tracing::Span;
 
-use super::span;
+use super::{Lines, span};
 use crate::caller::TenantName;
 use crate::claude::answer::Usage;
 use crate::claude::sink::{OriginCell, ProcessOrigin};
-use crate::metrics::{Metrics, Observed};
+use crate::metrics::Observed;
 
 /// How much of a text that a client chose the line shows.
 const MAX_SHOWN: usize = 128;
@@ -26,6 +26,8 @@ pub(super) struct Line {
     pub(super) request_id: String,
     pub(super) method: String,
     pub(super) route: Route,
+    /// Whether whoever sent it may come in.
+    pub(super) is_let_in: bool,
     pub(super) status: Option<StatusCode>,
     /// How it ended, and the status it has or would have, were the headers not sent.
     pub(super) outcome: Option<(&'static str, StatusCode)>,
@@ -125,6 +127,7 @@ impl Default for Line {
             request_id: String::new(),
             method: String::new(),
             route: Route::Unmatched(String::new()),
+            is_let_in: false,
             status: None,
             outcome: None,
             chat: None,
@@ -135,13 +138,25 @@ impl Default for Line {
 
 impl Line {
     /// The request has ended: it is written into the log, counted, and its span is closed.
-    pub(super) fn end(&mut self, metrics: &Metrics) {
+    pub(super) fn end(&mut self, lines: &Lines) {
         let total = self.begun.elapsed();
         let observed = self.observed(total);
-        self.write(&observed);
-        metrics.observe(&observed);
+        if self.is_its_own() || lines.strangers.have_room(self.status) {
+            self.write(&observed);
+        }
+        lines.metrics.observe(&observed);
         span::tell(&self.span, &self.request_id, &observed);
         self.span = Span::none();
+    }
+
+    /// Whether it is written however many there are. What anybody can send without end is not.
+    fn is_its_own(&self) -> bool {
+        let is_refused = self.status == Some(StatusCode::TOO_MANY_REQUESTS);
+        (self.is_let_in && !is_refused) || (self.route.is_a_probe() && !self.is_our_fault())
+    }
+
+    fn is_our_fault(&self) -> bool {
+        self.outcome.is_some_and(|(_, status)| status.is_server_error())
     }
 
     fn observed(&self, total: Duration) -> Observed<'_> {
@@ -151,7 +166,7 @@ impl Line {
             method: &self.method,
             status: self.status.map(|status| status.as_u16()),
             outcome: self.outcome.map_or("client_gone", |(word, _)| word),
-            is_our_fault: self.outcome.is_some_and(|(_, status)| status.is_server_error()),
+            is_our_fault: self.is_our_fault(),
             cause: chat.and_then(|chat| chat.cause),
             duration: total,
             first_delta: chat.and_then(|chat| chat.first_delta),

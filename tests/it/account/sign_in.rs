@@ -174,6 +174,34 @@ async fn a_login_of_the_cli_s_own_is_ended_by_the_cli() {
 }
 
 #[tokio::test]
+async fn a_logout_is_done_to_its_end_though_whoever_asked_for_it_went_away() {
+    let files = tempfile::tempdir().expect("a folder");
+    let [begun, left, done] = ["begun", "left", "done"].map(|name| files.path().join(name));
+    let steps = vec![
+        Step::MakeFile(begun.clone()),
+        Step::AwaitFile(left.clone()),
+        Step::MakeFile(done.clone()),
+        Step::Bytes(b"Successfully logged out.\n".to_vec()),
+    ];
+    let commands = [("auth logout".to_owned(), steps)].into();
+    let fake = FakeCli::new(&Script { commands, ..Script::default() });
+    let folder = fake.file("config");
+    let app = fake
+        .app_with(|config: &mut couplet::config::Config| {
+            config.claude.process.credential = Credential::ConfigDir(folder.clone());
+            config.claude.account.origin = CredentialOrigin::Setting("COUPLET_CLAUDE_CONFIG_DIR".to_owned());
+        })
+        .await;
+    let asked = tokio::spawn(app.post("/auth/logout").bearer_auth(ADMIN_KEY).send());
+    eventually(PATIENCE, "the CLI is asked", || begun.exists()).await;
+    asked.abort();
+    // The server learns of it.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    std::fs::write(&left, "").expect("a file");
+    eventually(PATIENCE, "the login is ended", || done.exists()).await;
+}
+
+#[tokio::test]
 async fn a_logout_that_is_not_understood_ends_nothing() {
     let fake = FakeCli::new(&Script::default());
     let app = fake.app().await;

@@ -116,3 +116,39 @@ async fn a_very_deep_body_is_no_json() {
     let deep = format!(r#"{{"model":"m","x":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
     assert_eq!(told(&app().await, deep.into_bytes(), None).await.0, 400);
 }
+
+/// Sends the beginning of a body of two and a half MiB.
+async fn begin_a_large_body(app: &TestApp) -> TcpStream {
+    let address = app.url.strip_prefix("http://").expect("a URL");
+    let mut client = TcpStream::connect(address).await.expect("a connection");
+    let head = "POST /v1/messages HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+        content-length: 2621440\r\n\r\n";
+    client.write_all(head.as_bytes()).await.expect("written");
+    client.write_all(&vec![b' '; 2 * 1024 * 1024]).await.expect("written");
+    client
+}
+
+#[tokio::test]
+async fn so_many_large_bodies_are_in_memory_and_the_next_one_waits() {
+    let app = app().await;
+    let mut begun = Vec::new();
+    for _ in 0..8 {
+        begun.push(begin_a_large_body(&app).await);
+    }
+    // All of them are read as far as they go.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let mut large = ask("hi");
+    large["x"] = "x".repeat(2 * 1024 * 1024).into();
+    let large = packed("gzip", large.to_string().as_bytes());
+    assert!(large.len() < 10_000, "{}", large.len());
+    let waits = told(&app, large, Some("gzip"));
+    let mut waits = std::pin::pin!(waits);
+    let early = tokio::time::timeout(Duration::from_millis(500), &mut waits).await;
+    assert!(early.is_err(), "{early:?}");
+    let small = told(&app, ask("hi").to_string().into_bytes(), None);
+    assert_eq!(tokio::time::timeout(Duration::from_secs(5), small).await.expect("at once").0, 503);
+    // A client that goes away makes room.
+    begun.pop();
+    let (status, _) = tokio::time::timeout(Duration::from_secs(5), waits).await.expect("there is room");
+    assert_eq!(status, 503);
+}
