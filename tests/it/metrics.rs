@@ -65,7 +65,8 @@ fn the_document_is_made_of_the_table() {
 
 #[tokio::test]
 async fn they_are_for_those_with_a_key_and_in_prometheus_own_form() {
-    let app = builder().await.with_keys(&["key"]).start().await;
+    let builder = builder().await.with_keys(&["key"]).with(|config| config.access.admin_key = None);
+    let app = builder.start().await;
     assert_eq!(app.get("/metrics").bearer_auth(ADMIN_KEY).send().await.expect("an answer").status(), 401);
     let response = app.get("/metrics").bearer_auth("key").send().await.expect("an answer");
     assert_eq!(response.status(), 200);

@@ -122,9 +122,8 @@ mod tests {
     #[test]
     fn a_window_has_so_many_lines_and_the_next_one_has_them_anew() {
         let strangers = Strangers::default();
-        let lines = |count: u32| {
-            (0..count).filter(|_| strangers.have_room(Some(StatusCode::UNAUTHORIZED))).count()
-        };
+        let lines =
+            |count: u32| (0..count).filter(|_| strangers.have_room(Some(StatusCode::UNAUTHORIZED))).count();
         assert_eq!(lines(1000), LINES as usize);
         assert_eq!(strangers.0.window().left_out.unauthorized, 1000 - u64::from(LINES));
         strangers.0.window().begun = Instant::now().checked_sub(WINDOW);
