@@ -118,14 +118,17 @@ impl Inner {
                         self.kept.discard(id);
                     }
                 }
-                Err(Stop::Failed(failure)) => {
-                    sink.fail(failure);
-                }
+                Err(Stop::Failed(failure)) => sink.fail(self.told(failure)),
                 Err(Stop::Unfit(unfit)) => sink.fail(unfit.unmet.into()),
                 Err(Stop::Gone) => {}
             }
             return self.dispose(rest).await;
         }
+    }
+
+    /// A failure as others read it: without the credential, should the CLI or the API have quoted it.
+    pub(super) fn told(&self, failure: TurnFailure) -> TurnFailure {
+        failure.retold(|said| self.supply.credential().redact(said))
     }
 
     /// A place for the turn, and the use of the account for it. Where the account refuses, nobody waits for a place.

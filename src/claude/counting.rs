@@ -74,7 +74,7 @@ impl Claude {
             let stop = inner.stop.clone();
             let counted = tokio::select! {
                 biased;
-                counted = inner.count(&scope, &turn) => counted,
+                counted = inner.count(&scope, &turn) => counted.map_err(|failure| inner.told(failure)),
                 // Dropping it kills the process.
                 () = teller.closed() => return,
                 () = stop.cancelled() => Err(TurnFailure::ShuttingDown),

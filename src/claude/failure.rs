@@ -123,6 +123,37 @@ pub enum ApiFailureKind {
 }
 
 impl TurnFailure {
+    /// The same, with what the CLI or the API said passed through `told`: they may quote what must not be seen.
+    #[must_use]
+    pub fn retold(self, told: impl Fn(&str) -> String) -> Self {
+        match self {
+            Self::Start(error) if error.kind() == std::io::ErrorKind::Other => {
+                Self::Start(std::io::Error::other(told(&error.to_string())))
+            }
+            Self::Protocol(said) => Self::Protocol(told(&said)),
+            Self::UsageLimit { resets_at, sentence } => {
+                Self::UsageLimit { resets_at, sentence: told(&sentence) }
+            }
+            Self::Api { status, kind, sentence } => Self::Api { status, kind, sentence: told(&sentence) },
+            other => other,
+        }
+    }
+
+    /// What the log is told: nothing that the CLI, the API or the model said, for that may quote what somebody asked.
+    #[must_use]
+    pub fn for_log(&self) -> String {
+        match self {
+            Self::Protocol(_) => "the Claude Code CLI said something unexpected".to_owned(),
+            Self::ToolsNotTaken { names } => {
+                format!("the Claude Code CLI does not take {} tools", names.len())
+            }
+            Self::Unmet(_) => "the answer is not what was asked for".to_owned(),
+            Self::UsageLimit { .. } => "the usage limit is reached".to_owned(),
+            Self::Api { status, .. } => format!("the model's API failed ({status:?}): {}", self.kind()),
+            other => other.to_string(),
+        }
+    }
+
     /// A short name for logs and metrics.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -158,6 +189,47 @@ impl TurnFailure {
                 ApiFailureKind::Unreachable => "api_unreachable",
                 ApiFailureKind::Server => "api_server",
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAID: &str = "canary";
+
+    fn quoting() -> [TurnFailure; 4] {
+        let sentence = || SAID.to_owned();
+        [
+            TurnFailure::Protocol(sentence()),
+            TurnFailure::UsageLimit { resets_at: None, sentence: sentence() },
+            TurnFailure::Api {
+                status: Some(400),
+                kind: ApiFailureKind::InvalidRequest,
+                sentence: sentence(),
+            },
+            TurnFailure::ToolsNotTaken { names: vec![sentence()] },
+        ]
+    }
+
+    #[test]
+    fn the_log_is_told_nothing_that_others_said() {
+        for failure in quoting() {
+            assert!(failure.to_string().contains(SAID), "{failure}");
+            assert!(!failure.for_log().contains(SAID), "{}", failure.for_log());
+        }
+        let silent = TurnFailure::IdleTimeout { seconds: 7 };
+        assert_eq!(silent.for_log(), silent.to_string());
+    }
+
+    #[test]
+    fn what_the_cli_and_the_api_said_is_retold() {
+        let [protocol, limit, api, _] = quoting();
+        let started = TurnFailure::Start(std::io::Error::other(SAID));
+        for failure in [protocol, limit, api, started] {
+            let retold = failure.retold(|said| said.replace(SAID, "[gone]")).to_string();
+            assert!(retold.contains("[gone]") && !retold.contains(SAID), "{retold}");
         }
     }
 }

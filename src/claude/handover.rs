@@ -86,7 +86,8 @@ pub async fn watch<T>(
             Err(failure) => Err(failure),
         };
         if let Err(failure) = served {
-            tracing::debug!(%failure, pid = session.process_id(), "a process that waited is of no more use");
+            let (failure, pid) = (failure.for_log(), session.process_id());
+            tracing::debug!(failure, pid, "a process that waited is of no more use");
             return None;
         }
     }

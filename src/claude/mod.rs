@@ -285,7 +285,7 @@ impl Claude {
         let asked = self.inner.list_models().await;
         match (self.inner.catalog.models(), asked) {
             (Some((models, _)), _) => Ok(models),
-            (None, Err(failure)) => Err(failure),
+            (None, Err(failure)) => Err(self.inner.told(failure)),
             (None, Ok(())) => Err(TurnFailure::Protocol("no list of models".to_owned())),
         }
     }
@@ -298,7 +298,10 @@ impl Claude {
             tokio::select! {
                 listed = claude.models() => match listed {
                     Ok(models) => tracing::info!(models = models.len(), "the Claude Code CLI is ready"),
-                    Err(failure) => tracing::error!(%failure, "the Claude Code CLI does not work"),
+                    Err(failure) => {
+                        tracing::error!(failure = failure.for_log(), "the Claude Code CLI does not work");
+                        tracing::debug!(target: session::CLI_STDERR, %failure, "what it said");
+                    }
                 },
                 // Nobody waits for it, so it must not hold up the end.
                 () = drain.cancelled() => {}

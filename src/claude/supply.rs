@@ -15,6 +15,10 @@ use super::process::{CliProcess, Output, OutputBounds};
 use super::prompt_cache::CacheTtl;
 use super::session::Session;
 
+/// Folders in its home, on Linux and on macOS, in which the CLI keeps notes of what it calls: the names of tools, and word for
+/// word what tools say that failed (`mcp-logs-…`; seen on 2.1.329, which has no switch for it).
+const NOTES_OF_CALLS: [&str; 2] = [".cache/claude-cli-nodejs", "Library/Caches/claude-cli-nodejs"];
+
 /// What every process has in common.
 #[derive(Debug, Clone)]
 pub struct ProcessSettings {
@@ -83,6 +87,7 @@ impl ProcessSupply {
         for folder in [&folders.home, &folders.config, &folders.work] {
             make_private(folder)?;
         }
+        bar_notes_of_calls(&folders.home)?;
         Ok(Self { settings, credential_name, folders, starter, command_line: OnceCell::new() })
     }
 
@@ -189,4 +194,43 @@ fn make_private(folder: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| {
         std::io::Error::new(error.kind(), format!("the folder {} cannot be made: {error}", folder.display()))
     })
+}
+
+/// Puts files where the CLI would make the folders of [`NOTES_OF_CALLS`]: it goes on without its notes. Those that were made
+/// before are removed.
+fn bar_notes_of_calls(home: &Path) -> std::io::Result<()> {
+    use std::io::ErrorKind;
+    const WHY: &str =
+        "In this place the Claude Code CLI would write down what tools say. Couplet keeps nothing of that.\n";
+    for notes in NOTES_OF_CALLS.map(|place| home.join(place)) {
+        if notes.is_file() {
+            continue;
+        }
+        match std::fs::remove_dir_all(&notes) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        notes.parent().map_or(Ok(()), make_private)?;
+        std::fs::write(&notes, WHY)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_of_calls_are_removed_and_cannot_be_made_again() {
+        let home = tempfile::tempdir().unwrap();
+        let notes = home.path().join(NOTES_OF_CALLS[0]);
+        std::fs::create_dir_all(notes.join("mcp-logs-couplet")).unwrap();
+        std::fs::write(notes.join("mcp-logs-couplet/1.jsonl"), "said").unwrap();
+        for _ in 0..2 {
+            bar_notes_of_calls(home.path()).unwrap();
+            for place in NOTES_OF_CALLS {
+                assert!(std::fs::create_dir_all(home.path().join(place).join("mcp-logs-couplet")).is_err());
+            }
+        }
+    }
 }

@@ -15,6 +15,9 @@ mod account;
 mod binary;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
+mod canaries;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod conversations;
 #[cfg(test)]
 mod demo;

@@ -1,6 +1,8 @@
 //! Tests with the real, pinned Claude Code CLI.
 
 mod account;
+#[cfg(target_os = "linux")]
+mod canaries;
 mod chat;
 mod completions;
 mod cursor;

@@ -2,10 +2,13 @@
 //!
 //! - `apart`: nothing of one tenant reaches another
 //! - `together`: the machine's bounds are those of all of them
+//! - `guesses`, `strangers`: four hundred callers guess at what the others have said
 //!
 //! What the model's API sees of them is in `real_cli::tenants`.
 
 mod apart;
+mod guesses;
+mod strangers;
 mod together;
 
 use std::time::{Duration, Instant};

@@ -11,7 +11,7 @@ use crate::claude::budget::Share;
 use crate::claude::failure::TurnFailure;
 use crate::claude::frame_in::{self, ControlRequest, FrameIn};
 use crate::claude::handover::{Claimant, Claimed, watch};
-use crate::claude::session::{Heard, Session};
+use crate::claude::session::{CLI_STDERR, Heard, Session};
 use crate::claude::starts::Starting;
 
 /// How long a process may take until it waits. Half a second is usual; on a busy machine it is more.
@@ -273,7 +273,13 @@ impl Inner {
         let was_short = now - begun < SOON.min(self.limits.max_age);
         match end {
             End::Failed(failure) => {
-                tracing::warn!(%failure, "a process of the Claude Code CLI that was to wait did not start");
+                // It was told a system prompt, which it may quote.
+                let told = failure.for_log();
+                tracing::warn!(
+                    failure = told,
+                    "a process of the Claude Code CLI that was to wait did not start"
+                );
+                tracing::debug!(target: CLI_STDERR, %failure, "what it said");
                 let mut state = self.lock();
                 state.note_failure(now);
                 // Others would have to wait for it for ever.

@@ -84,8 +84,19 @@ pub struct Running {
 impl Running {
     /// Starts `program` with `environment` and nothing else.
     pub fn start(program: &Path, arguments: &[&str], environment: &[(String, String)]) -> io::Result<Self> {
+        Self::start_in(Path::new("."), program, arguments, environment)
+    }
+
+    /// The same, in `folder`.
+    pub fn start_in(
+        folder: &Path,
+        program: &Path,
+        arguments: &[&str],
+        environment: &[(String, String)],
+    ) -> io::Result<Self> {
         let output = NamedTempFile::new()?;
         let mut command = Command::new(program);
+        command.current_dir(folder);
         command.args(arguments).env_clear().envs(environment.iter().cloned()).stdin(Stdio::null());
         // Both at the end of one file, as in a terminal.
         let end_of_file = || File::options().append(true).open(output.path());

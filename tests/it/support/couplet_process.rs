@@ -31,10 +31,15 @@ pub struct CoupletProcess {
 impl CoupletProcess {
     /// Starts it with these variables beside those it needs.
     pub async fn start(fake: &FakeCli, variables: &[(&str, &str)]) -> Self {
+        Self::start_in(Path::new("."), fake, variables).await
+    }
+
+    /// The same, in that folder.
+    pub async fn start_in(folder: &Path, fake: &FakeCli, variables: &[(&str, &str)]) -> Self {
         let arguments = arguments(fake);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let running =
-            Running::start(Path::new(PROGRAM), &arguments, &environment(variables)).expect("it starts");
+        let running = Running::start_in(folder, Path::new(PROGRAM), &arguments, &environment(variables));
+        let running = running.expect("it starts");
         let address = |log: String| {
             let (_, rest) = log.split_once("listening on ")?;
             rest.split_once("/v1").map(|(url, _)| url.to_owned())
@@ -43,8 +48,11 @@ impl CoupletProcess {
         let url = address(running.said()).expect("an address");
         // It begins with a process that is asked for the models. No test is to count that one.
         eventually(START, "it asks for the models", || !fake.reports().is_empty()).await;
-        fake.gone_within(START).await;
-        fake.forget_reports();
+        // Where processes wait, there is always one.
+        if !variables.iter().any(|(name, value)| *name == "COUPLET_WARM_MAX" && *value != "0") {
+            fake.gone_within(START).await;
+            fake.forget_reports();
+        }
         // A connection for each request: none is left open to be counted.
         let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().expect("a client");
         Self { url, running, client }
@@ -128,6 +136,13 @@ pub fn children_of(id: u32) -> Vec<u32> {
         (fields.split_whitespace().nth(1)? == parent).then_some(id)
     });
     children.collect()
+}
+
+/// The processes that a process has started, those that these have, and so on.
+pub fn descendants_of(id: u32) -> Vec<u32> {
+    let children = children_of(id);
+    let others = children.iter().flat_map(|child| descendants_of(*child));
+    children.iter().copied().chain(others).collect()
 }
 
 /// A request, with `stream` set.
