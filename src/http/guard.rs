@@ -95,9 +95,13 @@ fn unauthorized(denied: Denied) -> Response {
     if denied == Denied::NoAdminKey {
         return forbidden("admin_disabled", &denied.to_string());
     }
-    let error = ApiError::new(StatusCode::UNAUTHORIZED, "authentication_error", denied.to_string());
-    let mut response = error.with_code("invalid_api_key").into_response();
-    // RFC 9110, 11.6.1: a 401 says in which form it wants to be asked.
+    challenge("invalid_api_key", &denied.to_string())
+}
+
+/// RFC 9110, 11.6.1: a 401 says in which form it wants to be asked.
+fn challenge(code: &'static str, message: &str) -> Response {
+    let error = ApiError::new(StatusCode::UNAUTHORIZED, "authentication_error", message);
+    let mut response = error.with_code(code).into_response();
     response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"couplet\""));
     response
 }
@@ -107,9 +111,7 @@ fn no_sign_in() -> Response {
     let message = "Couplet is signed in to Claude for its tenants only, and this request comes from none of them. Its operator can \
                    give out a key of a tenant, or sign in the server itself: run `claude setup-token` and set its output as \
                    CLAUDE_CODE_OAUTH_TOKEN.";
-    ApiError::new(StatusCode::UNAUTHORIZED, "authentication_error", message)
-        .with_code("no_sign_in")
-        .into_response()
+    challenge("no_sign_in", message)
 }
 
 /// The key of a request, whichever header it comes in. Where both are there, the bearer counts.

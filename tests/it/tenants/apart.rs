@@ -131,6 +131,7 @@ async fn without_a_sign_in_of_the_server_only_tenants_are_answered() {
         let refused = app.post(path).bearer_auth(key_of("default")).json(&request(&[], "hello"));
         let refused = refused.send().await.expect("an answer");
         assert_eq!(refused.status(), 401);
+        assert!(refused.headers().contains_key("www-authenticate"));
         assert!(refused.text().await.expect("a text").contains("claude setup-token"));
     }
     let health = app.health().await;
