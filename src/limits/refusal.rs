@@ -63,6 +63,10 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// All that [`Refusal::kind`] can be.
+    pub const KINDS: [&str; 7] =
+        ["requests", "tokens", "turns", "daily_tokens", "monthly_tokens", "callers", "usage_unknown"];
+
     /// A short name for metrics.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -107,5 +111,34 @@ impl fmt::Display for Limited {
             Self::DailyTokens => "tokens a day",
             Self::MonthlyTokens => "tokens a month",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_refusal_is_one_that_is_counted() {
+        let limited = [
+            Limited::Requests,
+            Limited::Tokens,
+            Limited::Turns,
+            Limited::DailyTokens,
+            Limited::MonthlyTokens,
+        ];
+        let reached = limited.map(|limited| Refusal::Reached {
+            limited,
+            of: Holder::All,
+            size: 1,
+            after: Duration::ZERO,
+        });
+        let others = [
+            Refusal::TooManyTurns { asked: 2, of: Holder::All, size: 1 },
+            Refusal::TooManyCallers,
+            Refusal::UsageUnknown,
+        ];
+        let kinds: std::collections::BTreeSet<_> = reached.iter().chain(&others).map(Refusal::kind).collect();
+        assert_eq!(kinds, Refusal::KINDS.into());
     }
 }

@@ -13,6 +13,7 @@ use super::table::{ERRORS, FIRST_DELTA, Kind, RATE_LIMITED, SECONDS, TABLE, TOOL
 use super::tokens::Tokens;
 use crate::caller::TenantName;
 use crate::claude::sink::ProcessOrigin;
+use crate::limits::refusal::Refusal;
 use crate::tenants::Tenants;
 use crate::translate::models::is_listed;
 
@@ -30,6 +31,8 @@ struct Inner {
     tokens: Tokens,
     first_delta: [(ProcessOrigin, Histogram); 5],
     tool_calls: Counter,
+    /// By the limits that there are: to be counted without being looked up, since refusals are to cost little.
+    rate_limited: [(&'static str, Counter); Refusal::KINDS.len()],
     observed: AtomicU64,
     tenants: Tenants,
     /// The models that the operator's aliases stand for.
@@ -59,6 +62,7 @@ impl Metrics {
         Self(Arc::new(Inner {
             first_delta: origins.map(of_origin),
             tool_calls: TOOL_CALLS.counter(&recorder, &[]),
+            rate_limited: Refusal::KINDS.map(|kind| (kind, RATE_LIMITED.counter(&recorder, &[kind]))),
             gauges: Mutex::new(Gauges::new(&recorder, mode)),
             reading: tokio::sync::Mutex::default(),
             requests: Requests::default(),
@@ -94,9 +98,12 @@ impl Metrics {
         }
     }
 
-    /// Counts a request that was refused because of a limit; `limit` says which.
-    pub fn rate_limited(&self, limit: &'static str) {
-        RATE_LIMITED.counter(&self.0.recorder, &[limit]).increment(1);
+    /// Counts a request that was refused because of a limit.
+    pub fn rate_limited(&self, refusal: &Refusal) {
+        let kind = refusal.kind();
+        if let Some((_, counter)) = self.0.rate_limited.iter().find(|(known, _)| *known == kind) {
+            counter.increment(1);
+        }
     }
 
     /// All of it as Prometheus reads it (its text format 0.0.4). `cli_version` is that of the CLI, where there is one. Those
