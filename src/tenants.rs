@@ -32,13 +32,7 @@ pub struct Tenants {
     /// `None` where nobody is signed in but tenants.
     default: Option<Claude>,
     /// Beside the default one.
-    others: Arc<BTreeMap<TenantName, Other>>,
-}
-
-#[derive(Debug)]
-struct Other {
-    claude: Claude,
-    limits: Limits,
+    others: Arc<BTreeMap<TenantName, Claude>>,
 }
 
 impl Tenants {
@@ -59,7 +53,7 @@ impl Tenants {
                 .max_concurrency
                 .map_or(own.max_concurrency, |most| most.get().min(own.max_concurrency));
             let claude = Claude::on(&machine, own, Some(name.as_str()))?;
-            Ok((name, Other { claude, limits: tenant.limits }))
+            Ok((name, claude))
         };
         let others = others.into_iter().map(other).collect::<io::Result<_>>()?;
         let default = match settings.process.credential {
@@ -78,24 +72,13 @@ impl Tenants {
     /// The one of that name, if there is one.
     #[must_use]
     pub fn of(&self, name: &TenantName) -> Option<&Claude> {
-        if name.as_str() == TenantName::DEFAULT {
-            self.default()
-        } else {
-            self.others.get(name).map(|other| &other.claude)
-        }
-    }
-
-    /// How much may be asked on behalf of the tenant of that name. The default one, whose bounds are those of the server, has no
-    /// limits of its own.
-    #[must_use]
-    pub fn limits_of(&self, name: &TenantName) -> Limits {
-        self.others.get(name).map_or_else(Limits::default, |other| other.limits)
+        if name.as_str() == TenantName::DEFAULT { self.default() } else { self.others.get(name) }
     }
 
     /// All of them, the default one first.
     pub fn iter(&self) -> impl Iterator<Item = (TenantName, &Claude)> {
         let default = self.default.iter().map(|claude| (TenantName::default(), claude));
-        default.chain(self.others.iter().map(|(name, other)| (name.clone(), &other.claude)))
+        default.chain(self.others.iter().map(|(name, claude)| (name.clone(), claude)))
     }
 
     /// How many there are, the default one included.

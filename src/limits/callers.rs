@@ -90,8 +90,7 @@ impl Meters {
 }
 
 fn hashed(id: &CallerId) -> CallerId {
-    let hash = Sha256::digest(id.as_str());
-    CallerId::new(&hash.iter().fold(String::from("sha256:"), |text, byte| text + &format!("{byte:02x}")))
+    CallerId::new(&format!("sha256:{:x}", Sha256::digest(id.as_str())))
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -27,16 +27,12 @@ async fn builder() -> Builder {
 }
 
 async fn metrics(app: &TestApp) -> Vec<Sample> {
-    read(
-        &app.get("/metrics")
-            .bearer_auth(ADMIN_KEY)
-            .send()
-            .await
-            .expect("an answer")
-            .text()
-            .await
-            .expect("text"),
-    )
+    read(&exposition(app).await)
+}
+
+async fn exposition(app: &TestApp) -> String {
+    let response = app.get("/metrics").bearer_auth(ADMIN_KEY).send().await.expect("an answer");
+    response.text().await.expect("text")
 }
 
 /// The sum of the samples of that name that have these labels.
@@ -249,15 +245,7 @@ async fn every_metric_that_is_told_is_in_the_table() {
     let app = builder().await.start().await;
     app.answer(&ask("hi")).await;
     metrics(&app).await;
-    let text = app
-        .get("/metrics")
-        .bearer_auth(ADMIN_KEY)
-        .send()
-        .await
-        .expect("an answer")
-        .text()
-        .await
-        .expect("text");
+    let text = exposition(&app).await;
     let kinds: BTreeMap<&str, &str> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
     for (name, kind) in &kinds {
