@@ -22,6 +22,27 @@ use crate::support::fake_cli::{FakeCli, play};
 /// Within this a thing happens if it happens at all.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Of the many that must not find anything of each other.
+const TENANTS: usize = 20;
+const KEYS: usize = 20;
+
+/// One of the four hundred.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Caller {
+    tenant: usize,
+    key: usize,
+}
+
+impl Caller {
+    fn all() -> impl Iterator<Item = Self> {
+        (0..TENANTS).flat_map(Self::of_tenant)
+    }
+
+    fn of_tenant(tenant: usize) -> impl Iterator<Item = Self> {
+        (0..KEYS).map(move |key| Self { tenant, key })
+    }
+}
+
 /// A CLI that says what it holds, and does this first where it is asked about that.
 fn reciting(asked: &str, steps: Vec<Step>) -> FakeCli {
     let recite = vec![Step::Recite("fine".to_owned())];

@@ -20,30 +20,12 @@ use serde_json::Map;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::PATIENCE;
+use super::{Caller, KEYS, PATIENCE, TENANTS};
 use crate::support::app::token_of;
 use crate::support::fake_cli::script::Script;
 use crate::support::fake_cli::{FakeCli, program};
 
-const TENANTS: usize = 20;
-const KEYS: usize = 20;
-
-/// One of the four hundred.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Caller {
-    tenant: usize,
-    key: usize,
-}
-
 impl Caller {
-    fn all() -> impl Iterator<Item = Self> {
-        (0..TENANTS).flat_map(Self::of_tenant)
-    }
-
-    fn of_tenant(tenant: usize) -> impl Iterator<Item = Self> {
-        (0..KEYS).map(move |key| Self { tenant, key })
-    }
-
     fn scope(self) -> Scope {
         Scope::of_caller(&format!("t{}", self.tenant), &format!("key_{}_{}", self.tenant, self.key))
     }

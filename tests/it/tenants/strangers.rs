@@ -17,29 +17,16 @@ use jiff::Timestamp;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use super::healthy;
+use super::{Caller, KEYS, TENANTS, healthy};
 use crate::support::app::{TestApp, tenant};
 use crate::support::fake_cli::frames::{event, message_delta, message_start, message_stop};
 use crate::support::fake_cli::script::{Recital, Script, Step};
 use crate::support::fake_cli::{FakeCli, fixture, play};
 
-const TENANTS: usize = 20;
-const KEYS: usize = 20;
-
 /// So many requests at once.
 const AT_ONCE: usize = 8;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Caller {
-    tenant: usize,
-    key: usize,
-}
-
 impl Caller {
-    fn all() -> impl Iterator<Item = Self> {
-        (0..TENANTS).flat_map(|tenant| (0..KEYS).map(move |key| Self { tenant, key }))
-    }
-
     fn api_key(self) -> String {
         format!("sk-of-{}-{}", self.tenant, self.key)
     }
