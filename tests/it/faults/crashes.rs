@@ -7,6 +7,7 @@ use super::{SOON, broken, free_places, is_as_before, refused};
 use crate::support::app::{TestApp, ask};
 use crate::support::fake_cli::script::{Script, Step};
 use crate::support::fake_cli::{FakeCli, fixture, play};
+use crate::support::fault_table::{self, Asked, Class, Tried};
 
 /// Answers at once in these tests.
 const AT_ONCE: usize = 4;
@@ -55,6 +56,12 @@ async fn a_crash_at_any_frame_of_a_recording_is_an_error(#[case] name: &str) {
     tries.buffer_unordered(AT_ONCE).collect::<()>().await;
     assert_eq!(fake.reports().len(), 2 * frames);
     is_as_before(&app, &fake, places).await;
+    let fault =
+        format!("it dies, or exits with 1, behind any frame of the recording `{name}`, or within the next");
+    let times = Tried::Times(frames.try_into().expect("a number"));
+    let streamed = "error frame `upstream_broken`, or 502 before the first text";
+    fault_table::saw(Class::Crash, &fault, Asked::Streaming, streamed, times);
+    fault_table::saw(Class::Crash, &fault, Asked::NotStreaming, "502 `upstream_broken`", times);
 }
 
 async fn crash_both_ways(app: &TestApp, cut: usize) {

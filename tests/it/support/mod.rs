@@ -9,6 +9,7 @@ pub mod couplet_process;
 #[cfg(target_os = "linux")]
 pub mod exposition;
 pub mod fake_cli;
+pub mod fault_table;
 pub mod hostile_prompts;
 pub mod media;
 pub mod messages;
