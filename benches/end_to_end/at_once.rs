@@ -1,9 +1,10 @@
 //! One and eight questions at the same moment.
 
 use super::Bench;
-use super::couplet::Couplet;
+use super::client::Client;
 use super::prompt::Prompt;
-use super::report::{Bar, Section, Table};
+use super::support::couplet::Couplet;
+use super::support::report::{Bar, Section, Table};
 use super::wave::{COLUMNS, Waves};
 
 /// Processes that wait, and questions that come at once.
@@ -12,12 +13,12 @@ const POOL: u64 = 8;
 /// Measures it.
 pub fn measure(bench: &Bench) -> Vec<Section> {
     let couplet = Couplet::start(
-        bench,
+        &bench.ground,
         &[("COUPLET_MAX_KEPT", "0"), ("COUPLET_WARM_MIN", "8"), ("COUPLET_WARM_MAX", "8")],
     );
     let prompt = Prompt::known();
     let [mut bare_one, mut bare_eight, mut one, mut eight] = [const { Waves::new() }; 4];
-    couplet.client(&prompt).ask("hi");
+    Client::connect(couplet.port(), &prompt).ask("hi");
     for round in 1..=bench.runs {
         eprint!("\r  {round} of {} ", bench.runs);
         couplet.wait_for_pool(POOL, 1);

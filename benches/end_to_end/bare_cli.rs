@@ -1,6 +1,5 @@
 //! The CLI without Couplet: the same switches, environment and frames.
 
-use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
@@ -13,12 +12,12 @@ use couplet::claude::prompt_cache::CacheTtl;
 use couplet::claude::tool_server::{Reply, ToolServer};
 use couplet::turn::{ResultBlock, Turn};
 
-use super::TOKEN;
-use super::children::Bound;
 use super::client::{RESULT, TOOL_WORKS};
-use super::processes::wait_for_rest;
 use super::prompt::text;
-use super::statistics::Stopwatch;
+use super::support::children::Bound;
+use super::support::processes::wait_for_rest;
+use super::support::statistics::Stopwatch;
+use super::support::{TOKEN, path};
 
 /// How the bare CLI is started.
 pub fn command_line(cli: &Path, state: &Path, base_url: &str) -> CommandLine {
@@ -40,11 +39,6 @@ pub fn command_line(cli: &Path, state: &Path, base_url: &str) -> CommandLine {
     );
     line.environment.push(("CLAUDE_CODE_OAUTH_TOKEN".into(), TOKEN.into()));
     line
-}
-
-/// `PATH`, which every program here gets.
-pub fn path() -> Vec<(OsString, OsString)> {
-    std::env::var_os("PATH").map(|path| ("PATH".into(), path)).into_iter().collect()
 }
 
 /// A process of the bare CLI.

@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use serde_json::json;
 
-use super::children::Bound;
+use super::support::children::Bound;
 
 /// The argument that makes this program the handler's server.
 const ARGUMENT: &str = "--bare-handler";

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::prompt::Prompt;
-use super::statistics::Stopwatch;
+use super::support::statistics::Stopwatch;
 
 /// How long a tool works, on either side: nobody answers a call the moment it comes.
 pub const TOOL_WORKS: Duration = Duration::from_millis(20);

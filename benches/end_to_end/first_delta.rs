@@ -2,11 +2,12 @@
 
 use super::Bench;
 use super::bare_cli::BareCli;
-use super::couplet::Couplet;
+use super::client::Client;
 use super::interleaved::interleaved;
 use super::prompt::Prompt;
-use super::report::{Bar, Section, Table, milliseconds};
-use super::statistics::Stopwatch;
+use super::support::couplet::Couplet;
+use super::support::report::{Bar, Section, Table, milliseconds};
+use super::support::statistics::Stopwatch;
 
 /// Processes that wait by default.
 const WAITING: u64 = 3;
@@ -14,7 +15,7 @@ const WAITING: u64 = 3;
 /// Measures it.
 pub fn measure(bench: &Bench) -> Vec<Section> {
     // Ended conversations do not stay: each question is a fresh one.
-    let couplet = Couplet::start(bench, &[("COUPLET_MAX_KEPT", "0")]);
+    let couplet = Couplet::start(&bench.ground, &[("COUPLET_MAX_KEPT", "0")]);
     let (plain, tools) = (Prompt::known(), Prompt::known().with_tools());
 
     let cold = |prompt: &Prompt| {
@@ -38,13 +39,13 @@ pub fn measure(bench: &Bench) -> Vec<Section> {
     let known = |prompt: &Prompt| {
         // The others have asked for other things meanwhile, which the pool may have prepared for instead.
         couplet.wait_for_pool(WAITING, 0);
-        couplet.client(prompt).ask("hi");
+        Client::connect(couplet.port(), prompt).ask("hi");
         couplet.wait_for_pool(WAITING, 1);
-        couplet.client(prompt).ask("hi")
+        Client::connect(couplet.port(), prompt).ask("hi")
     };
     let unknown = |prompt: &Prompt| {
         couplet.wait_for_pool(WAITING, 0);
-        couplet.client(prompt).ask("hi")
+        Client::connect(couplet.port(), prompt).ask("hi")
     };
     let [cold, cold_tools, when_asked, ahead, known, unknown, known_tools, unknown_tools] = interleaved(
         bench.runs,

@@ -2,11 +2,12 @@
 
 use super::Bench;
 use super::bare_cli::BareCli;
-use super::couplet::Couplet;
+use super::client::Client;
 use super::interleaved::interleaved;
 use super::prompt::Prompt;
-use super::report::{Bar, Section, Table};
-use super::statistics::Stopwatch;
+use super::support::couplet::Couplet;
+use super::support::report::{Bar, Section, Table};
+use super::support::statistics::Stopwatch;
 
 /// The model answers it by a call.
 const CALL: &str = r#"[[tool weather {"city":"Paris"}]]"#;
@@ -16,7 +17,7 @@ const MORE: usize = 3;
 
 /// Measures it.
 pub fn measure(bench: &Bench) -> Vec<Section> {
-    let couplet = Couplet::start(bench, &[]);
+    let couplet = Couplet::start(&bench.ground, &[]);
     let (plain, tools) = (Prompt::known(), Prompt::known().with_tools());
     let start = |prompt: &Prompt| {
         let mut bare = BareCli::start(&bench.bare);
@@ -24,7 +25,8 @@ pub fn measure(bench: &Bench) -> Vec<Section> {
         bare
     };
     let (mut bare_live, mut bare_parked) = (start(&plain), start(&tools));
-    let (mut live, mut parked) = (couplet.client(&plain), couplet.client(&tools));
+    let (mut live, mut parked) =
+        (Client::connect(couplet.port(), &plain), Client::connect(couplet.port(), &tools));
 
     let [alone, through, alone_parked, through_parked] = interleaved(
         bench.runs * MORE,

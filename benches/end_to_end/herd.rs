@@ -5,10 +5,11 @@ use std::thread::scope;
 use std::time::Duration;
 
 use super::Bench;
-use super::couplet::Couplet;
-use super::processes::children_of;
+use super::client::Client;
 use super::prompt::Prompt;
-use super::report::{Bar, Section, Table, verdict};
+use super::support::couplet::Couplet;
+use super::support::processes::children_of;
+use super::support::report::{Bar, Section, Table, verdict};
 use super::wave::{COLUMNS, Waves};
 
 /// Questions at once.
@@ -82,8 +83,8 @@ impl Herd {
         // After a herd more processes would wait for the next one: then it were not idle any more.
         let settings =
             [("COUPLET_MAX_KEPT", "0"), ("COUPLET_MEMORY_BUDGET", memory), ("COUPLET_WARM_MAX", "3")];
-        let couplet = Couplet::start(bench, &settings);
-        couplet.client(&Prompt::known()).ask("hi");
+        let couplet = Couplet::start(&bench.ground, &settings);
+        Client::connect(couplet.port(), &Prompt::known()).ask("hi");
         Self { couplet, waves: Waves::new(), most: 0 }
     }
 

@@ -1,6 +1,6 @@
 //! Runs of several cases, one beside the other.
 
-use super::statistics::Samples;
+use super::support::statistics::Samples;
 
 /// Something to measure; each call is one run and gives its milliseconds.
 pub type Case<'a> = &'a mut dyn FnMut() -> f64;

@@ -7,8 +7,8 @@
 //!
 //! The baseline is the CLI without Couplet ([`bare_cli`]): the same program, switches, environment and frames, before the
 //! same scripted upstream that answers at once. What is compared is interleaved, because machines drift, and each run
-//! begins when what the one before left behind has come to rest ([`processes`]): a process that starts in the background
-//! takes half a second of a core. The medians count; 95 % confidence intervals are from a bootstrap ([`statistics`]).
+//! begins when what the one before left behind has come to rest ([`support::processes`]): a process that starts in the background
+//! takes half a second of a core. The medians count; 95 % confidence intervals are from a bootstrap ([`support::statistics`]).
 //!
 //! Linux only: processes are counted in `/proc`.
 #![expect(
@@ -23,9 +23,7 @@
 mod at_once;
 mod bare_cli;
 mod bare_handler;
-mod children;
 mod client;
-mod couplet;
 mod first_delta;
 mod follow_up;
 mod frame_source;
@@ -33,24 +31,28 @@ mod herd;
 mod interleaved;
 mod memory;
 mod pipe_copy;
-mod processes;
 mod prompt;
 mod refusals;
 mod relay;
-mod report;
 mod start;
-mod statistics;
+#[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "some is for other benchmarks")]
+mod support;
 mod wave;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use ::couplet::claude::command_line::CommandLine;
 use ::couplet::upstream::{Reply, Upstream};
 
-use report::Section;
+use support::couplet::Ground;
+use support::report::Section;
 
 const MODEL: &str = "claude-sonnet-5-5";
-const TOKEN: &str = "sk-ant-oat01-benchmark";
+
+/// The longest that all of it may take.
+const LONGEST: Duration = Duration::from_secs(45 * 60);
 
 /// A part of the measurements, by the name that chooses it.
 type Part = (&'static str, fn(&Bench) -> Vec<Section>);
@@ -71,14 +73,10 @@ const PARTS: [Part; 8] = [
 struct Bench {
     /// How often each thing is measured.
     runs: usize,
-    /// The CLI.
-    cli: PathBuf,
     /// How it is started without Couplet.
     bare: CommandLine,
-    /// Where the upstream listens.
-    upstream: String,
-    /// A folder for what the programs keep.
-    state: PathBuf,
+    /// What Couplet is started on.
+    ground: Ground,
 }
 
 fn main() {
@@ -99,16 +97,14 @@ fn main() {
     let cli: PathBuf = std::env::var_os("CLAUDE_CLI_PATH").expect("CLAUDE_CLI_PATH names the CLI").into();
 
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    children::end_with_this_program(&runtime);
+    support::children::end_with_this_program(&runtime, LONGEST);
     let upstream = runtime.block_on(Upstream::start_on_loopback()).unwrap();
     upstream.set_default(Reply::words(3));
     let state = tempfile::tempdir().unwrap();
     let bench = Bench {
         runs,
         bare: bare_cli::command_line(&cli, state.path(), &upstream.base_url()),
-        upstream: upstream.base_url(),
-        state: state.path().to_owned(),
-        cli,
+        ground: Ground { cli, upstream: upstream.base_url(), state: state.path().to_owned() },
     };
 
     let parts = PARTS.iter().filter(|part| chosen.is_empty() || chosen.iter().any(|name| name == part.0));
@@ -117,23 +113,8 @@ fn main() {
         eprintln!("{name}");
         sections.extend(measure(&bench));
     }
-    println!("{}\n", machine(&bench.cli, runs));
+    println!("{}, n = {runs}.\n", support::machine(&bench.ground.cli));
     for section in sections {
         println!("{section}");
     }
-}
-
-/// What was measured on.
-fn machine(cli: &Path, runs: usize) -> String {
-    let said = std::process::Command::new(cli).arg("--version").env_clear().output().unwrap().stdout;
-    let cores = std::thread::available_parallelism().unwrap();
-    let (own, cli) = (env!("CARGO_PKG_VERSION"), String::from_utf8(said).unwrap());
-    let model = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model =
-        model.lines().find_map(|line| line.strip_prefix("model name")?.trim_start().strip_prefix(": "));
-    format!(
-        "Couplet {own}, Claude Code CLI {}, {cores} cores ({}), n = {runs}.",
-        cli.split_whitespace().next().unwrap_or("?"),
-        model.unwrap_or("of an unknown kind")
-    )
 }

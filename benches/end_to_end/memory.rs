@@ -5,8 +5,6 @@
 //! those by halves.
 #![expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ::couplet::upstream::{Reply, Upstream};
@@ -16,8 +14,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use super::couplet::Couplet;
-use super::report::{Section, Table, verdict};
+use super::support::couplet::Couplet;
+use super::support::report::{Section, Table, verdict};
+use super::support::stand_in;
 use super::{Bench, MODEL};
 
 /// Between two deltas of a stream.
@@ -46,7 +45,7 @@ pub fn measure(bench: &Bench) -> Vec<Section> {
     raise_descriptors();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let upstream = runtime.block_on(Upstream::start_on_loopback()).unwrap();
-    let (stand_in, at_once, url) = (stand_in(&bench.state), STREAMS.to_string(), upstream.base_url());
+    let (stand_in, at_once, url) = (stand_in(&bench.ground.state), STREAMS.to_string(), upstream.base_url());
     let settings = [
         ("CLAUDE_CLI_PATH", stand_in.to_str().unwrap()),
         ("ANTHROPIC_BASE_URL", &*url),
@@ -55,7 +54,7 @@ pub fn measure(bench: &Bench) -> Vec<Section> {
         ("COUPLET_MEMORY_BUDGET", "400GiB"),
         ("COUPLET_MAX_KEPT", "0"),
     ];
-    let couplet = Couplet::start(bench, &settings);
+    let couplet = Couplet::start(&bench.ground, &settings);
     std::thread::sleep(REST);
     let at_start = Memory::of(couplet.id());
 
@@ -114,15 +113,6 @@ pub fn measure(bench: &Bench) -> Vec<Section> {
 
 fn megabytes(kib: u64) -> f64 {
     kib as f64 * 1024.0 / 1e6
-}
-
-/// The stand-in as a program without arguments of its own.
-fn stand_in(folder: &Path) -> PathBuf {
-    let script = folder.join("claude");
-    let couplet = env!("CARGO_BIN_EXE_couplet");
-    std::fs::write(&script, format!("#!/bin/sh\nexec '{couplet}' __stand-in \"$@\"\n")).unwrap();
-    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o700)).unwrap();
-    script
 }
 
 /// Opens a stream, tells when it has begun, and reads it to its end.

@@ -19,7 +19,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 
-use super::children::Bound;
+use super::support::children::Bound;
 
 /// The argument that makes this program the copy.
 const ARGUMENT: &str = "__pipe-copy";

@@ -6,10 +6,10 @@ use std::process::Stdio;
 
 use super::Bench;
 use super::bare_handler::BareHandler;
-use super::couplet::Couplet;
 use super::interleaved::interleaved;
-use super::report::{Section, Table, verdict};
-use super::statistics::{Estimate, Samples, Stopwatch};
+use super::support::couplet::Couplet;
+use super::support::report::{Section, Table, verdict};
+use super::support::statistics::{Estimate, Samples, Stopwatch};
 
 /// Requests that are sent in a run.
 const REQUESTS: u32 = 8000;
@@ -25,9 +25,9 @@ const KEY: &str = "a-key-of-the-benchmark";
 /// Measures them.
 pub fn measure(bench: &Bench) -> Vec<Section> {
     let bare = BareHandler::start();
-    let log = std::fs::File::create(bench.state.join("refusals.log")).unwrap();
+    let log = std::fs::File::create(bench.ground.state.join("refusals.log")).unwrap();
     let limited = [("COUPLET_API_KEYS", KEY), ("COUPLET_LOG", "info"), ("COUPLET_RATE_LIMIT_RPM", "1")];
-    let couplet = Couplet::start_with_log(bench, &limited, Stdio::from(log));
+    let couplet = Couplet::start_with_log(&bench.ground, &limited, Stdio::from(log));
     let wrong = "authorization: Bearer a-key-that-is-wrong\r\n";
     let right = format!("authorization: Bearer {KEY}\r\n");
     // Uses up what the key may ask.

@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::couplet::Couplet;
 use super::frame_source::PAUSE;
 use super::pipe_copy::PipeCopy;
-use super::report::{Section, Table, verdict};
-use super::statistics::{Estimate, Samples};
-use super::{Bench, MODEL, TOKEN};
+use super::support::TOKEN;
+use super::support::couplet::Couplet;
+use super::support::report::{Section, Table, verdict};
+use super::support::statistics::{Estimate, Samples};
+use super::{Bench, MODEL};
 
 /// How the frames of a run come.
 struct Load {
@@ -42,7 +43,7 @@ pub fn measure(bench: &Bench) -> Vec<Section> {
     let this = std::env::current_exe().unwrap();
     let settings =
         [("CLAUDE_CLI_PATH", this.to_str().unwrap()), ("COUPLET_MAX_KEPT", "0"), ("COUPLET_WARM_MAX", "0")];
-    let couplet = Couplet::start(bench, &settings);
+    let couplet = Couplet::start(&bench.ground, &settings);
     let copy = PipeCopy::start();
     let mut cpu = Table::new(&["", "minimal copy, µs a delta", "Couplet, µs a delta", "ratio (95 %)", "bar"]);
     let columns = ["", "deltas a second", "chunks a delta", "events a write", "bytes a write"];

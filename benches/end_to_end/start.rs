@@ -1,9 +1,9 @@
 //! How long a server takes from its start until it is healthy.
 
 use super::Bench;
-use super::couplet::Couplet;
-use super::report::{Section, Table, milliseconds, verdict};
-use super::statistics::Samples;
+use super::support::couplet::Couplet;
+use super::support::report::{Section, Table, milliseconds, verdict};
+use super::support::statistics::Samples;
 
 /// Milliseconds.
 const BAR: f64 = 50.0;
@@ -13,7 +13,7 @@ pub fn measure(bench: &Bench) -> Vec<Section> {
     let mut times = Samples::new();
     for run in 0..=bench.runs {
         eprint!("\r  {run} of {} ", bench.runs);
-        let time = Couplet::start(bench, &[]).started_within;
+        let time = Couplet::start(&bench.ground, &[]).started_within;
         if run > 0 {
             times.push(time);
         }

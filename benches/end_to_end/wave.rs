@@ -6,10 +6,10 @@ use std::thread::{ScopedJoinHandle, scope};
 use super::Bench;
 use super::bare_cli::BareCli;
 use super::client::Client;
-use super::couplet::Couplet;
 use super::prompt::Prompt;
-use super::report::milliseconds;
-use super::statistics::{Samples, Stopwatch};
+use super::support::couplet::Couplet;
+use super::support::report::milliseconds;
+use super::support::statistics::{Samples, Stopwatch};
 
 /// What became of questions that were asked at the same moment, wave after wave.
 #[derive(Clone)]
@@ -30,7 +30,7 @@ impl Waves {
 
     /// So many questions to Couplet, each in a conversation of its own.
     pub fn ask_couplet(&mut self, couplet: &Couplet, prompt: &Prompt, question: &str, number: usize) {
-        let clients: Vec<_> = (0..number).map(|_| couplet.client(prompt)).collect();
+        let clients: Vec<_> = (0..number).map(|_| Client::connect(couplet.port(), prompt)).collect();
         self.add(clients, |mut client: Client, _| (client.try_ask(question), client));
     }
 

@@ -31,10 +31,19 @@ impl Process {
 
 /// The children of a process.
 pub fn children_of(parent: u32) -> Vec<Process> {
+    family_of(parent).filter(|process| process.lives).collect()
+}
+
+/// How many children of a process have ended and were not waited for.
+pub fn zombies_of(parent: u32) -> usize {
+    family_of(parent).filter(|process| !process.lives).count()
+}
+
+fn family_of(parent: u32) -> impl Iterator<Item = Process> {
     let names =
         std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let processes = names.filter_map(|name| Process::look(name.parse().ok()?));
-    processes.filter(|process| process.parent == parent && process.lives).collect()
+    processes.filter(move |process| process.parent == parent)
 }
 
 /// Waits until a process and its children do nothing: no child comes or goes, and none takes a core.
@@ -57,6 +66,13 @@ pub fn wait_for_rest(id: u32) {
 fn seen(id: u32) -> (Vec<u32>, u64) {
     let all: Vec<_> = Process::look(id).into_iter().chain(children_of(id)).collect();
     (all.iter().map(|process| process.id).collect(), all.iter().map(|process| process.ticks).sum())
+}
+
+impl Process {
+    /// Its id.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
 }
 
 /// Waits until processes that were killed are gone.

@@ -2,21 +2,29 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::bare_cli::path;
 use super::children::Bound;
-use super::client::Client;
 use super::processes::{children_of, wait_for_end, wait_for_rest};
-use super::prompt::Prompt;
 use super::statistics::Stopwatch;
-use super::{Bench, TOKEN};
+use super::{TOKEN, path};
 
 /// How long Couplet may take to get ready.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What Couplet is started on.
+pub struct Ground {
+    /// The CLI.
+    pub cli: PathBuf,
+    /// Where the API listens.
+    pub upstream: String,
+    /// A folder for what the programs keep.
+    pub state: PathBuf,
+}
 
 /// A running Couplet, ended when dropped, with all its processes.
 pub struct Couplet {
@@ -41,12 +49,12 @@ pub struct Pool {
 
 impl Couplet {
     /// Starts it with these settings, and waits until it is healthy.
-    pub fn start(bench: &Bench, settings: &[(&str, &str)]) -> Self {
-        Self::start_with_log(bench, settings, Stdio::inherit())
+    pub fn start(ground: &Ground, settings: &[(&str, &str)]) -> Self {
+        Self::start_with_log(ground, settings, Stdio::inherit())
     }
 
     /// The same, with its log there.
-    pub fn start_with_log(bench: &Bench, settings: &[(&str, &str)], log: Stdio) -> Self {
+    pub fn start_with_log(ground: &Ground, settings: &[(&str, &str)], log: Stdio) -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
@@ -55,10 +63,10 @@ impl Couplet {
             .env_clear()
             .envs(path())
             .env("PORT", port.to_string())
-            .env("CLAUDE_CLI_PATH", &bench.cli)
+            .env("CLAUDE_CLI_PATH", &ground.cli)
             .env("CLAUDE_CODE_OAUTH_TOKEN", TOKEN)
-            .env("ANTHROPIC_BASE_URL", &bench.upstream)
-            .env("COUPLET_STATE_DIR", bench.state.join("couplet"))
+            .env("ANTHROPIC_BASE_URL", &ground.upstream)
+            .env("COUPLET_STATE_DIR", ground.state.join("couplet"))
             .env("COUPLET_LOG", "warn")
             .envs(settings.iter().copied())
             .stderr(log);
@@ -70,11 +78,6 @@ impl Couplet {
         }
         couplet.started_within = begun.milliseconds();
         couplet
-    }
-
-    /// A client with a conversation of its own.
-    pub fn client(&self, prompt: &Prompt) -> Client {
-        Client::connect(self.port, prompt)
     }
 
     /// Where it listens on loopback.

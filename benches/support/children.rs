@@ -11,9 +11,6 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Those that live.
 static LIVING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
-/// The longest that this program may run: something hangs then.
-const PATIENCE: Duration = Duration::from_secs(45 * 60);
-
 /// A child that is killed when this is dropped, so after a panic too.
 pub struct Bound(pub Child);
 
@@ -37,8 +34,9 @@ impl Drop for Bound {
     }
 }
 
-/// A signal that ends this program ends its children first. (A killed Couplet takes its own with it.)
-pub fn end_with_this_program(runtime: &Runtime) {
+/// A signal that ends this program ends its children first. (A killed Couplet takes its own with it.) So does its running
+/// for longer than this: something hangs then.
+pub fn end_with_this_program(runtime: &Runtime, longest: Duration) {
     let _guard = runtime.enter();
     let mut asked = signal(SignalKind::interrupt()).unwrap();
     let mut told = signal(SignalKind::terminate()).unwrap();
@@ -46,7 +44,7 @@ pub fn end_with_this_program(runtime: &Runtime) {
         tokio::select! {
             _ = asked.recv() => {}
             _ = told.recv() => {}
-            () = tokio::time::sleep(PATIENCE) => eprintln!("it takes too long"),
+            () = tokio::time::sleep(longest) => eprintln!("it takes too long"),
         }
         let living = LIVING.lock().unwrap_or_else(PoisonError::into_inner);
         for child in living.iter() {
