@@ -47,7 +47,7 @@ const REST: Duration = Duration::from_secs(14);
 /// How often it is looked, in a run.
 const LOOKS: u32 = 20;
 
-/// Between two questions of a client to the real CLI: with [`Plan::REAL_CLI`] about one question a second.
+/// Between two questions of a client to the real CLI: with four clients about one question a second.
 const THINKS: Duration = Duration::from_secs(3);
 
 /// When the work ends.
@@ -74,6 +74,8 @@ struct Plan {
     length: Length,
     clients: u64,
     thinks: Duration,
+    /// Seconds that an answer may be silent; the API's stalls take as long.
+    silence: &'static str,
     faults: &'static [Kind],
 }
 
@@ -85,8 +87,9 @@ impl Plan {
             "stand-in" => Self {
                 title: "Soak with the stand-in",
                 length: Length::Requests(number),
-                clients: 16,
+                clients: 24,
                 thinks: Duration::ZERO,
+                silence: "3",
                 faults: &Kind::FAULTS,
             },
             "real-cli" => Self {
@@ -94,6 +97,7 @@ impl Plan {
                 length: Length::Time(Duration::from_secs(number)),
                 clients: 4,
                 thinks: THINKS,
+                silence: "10",
                 faults: &Kind::FAULTS_OF_THE_REAL_CLI,
             },
             other => panic!("stand-in or real-cli, not {other}"),
@@ -118,10 +122,10 @@ fn main() {
     let log = state.path().join("couplet.log");
     let settings = [
         ("COUPLET_API_KEYS", KEY),
-        ("COUPLET_MAX_CONCURRENCY", "16"),
+        ("COUPLET_MAX_CONCURRENCY", "24"),
         ("COUPLET_MAX_KEPT", "8"),
         ("COUPLET_MEMORY_BUDGET", "16GiB"),
-        ("COUPLET_IDLE_TIMEOUT", "10"),
+        ("COUPLET_IDLE_TIMEOUT", plan.silence),
     ];
     let file = Stdio::from(std::fs::File::create(&log).unwrap());
     let couplet = Couplet::start_with_log(&ground, &settings, file);

@@ -22,7 +22,7 @@ const MODEL: &str = "claude-sonnet-5-5";
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Questions to a conversation, at most.
-const QUESTIONS: usize = 12;
+const QUESTIONS: usize = 20;
 
 /// A request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -185,14 +185,12 @@ impl Tally {
             .into_iter()
             .map(|kind| self.of(kind))
             .sum();
-        let mut told = format!(
-            "{faults} were faults; {} others lost their CLI to one that was killed.",
-            self.broken_beside
-        );
-        for wrong in self.wrong.iter().take(10) {
-            told += &format!("\nWrong: {wrong}");
-        }
-        told
+        let wrong: Vec<_> = self.wrong.iter().take(10).map(|wrong| format!("\nWrong: {wrong}")).collect();
+        let beside = self.broken_beside;
+        format!(
+            "{faults} were faults; {beside} others lost their CLI to one that was killed.{}",
+            wrong.concat()
+        )
     }
 
     /// What came.
@@ -279,9 +277,11 @@ impl Client {
             _ => self.random.usize(200..800),
         };
         let about = if self.random.u32(..1000) < 3 { "a long tale ".repeat(20_000) } else { String::new() };
-        let words = if kind == Kind::LeavesInMidAnswer { words.max(20) } else { words };
-        let more: String = (0..words).map(|word| format!(" {word}")).collect();
-        let text = format!("r{}-{}{more}", self.number, self.asked);
+        // Those that come slowly are long enough for what happens in their middle, and no longer.
+        let comes_slowly = matches!(kind, Kind::LeavesInMidAnswer | Kind::CliKilled);
+        let words = if comes_slowly { words.clamp(20, 40) } else { words };
+        let more: Vec<_> = (0..words).map(|word| format!(" {word}")).collect();
+        let text = format!("r{}-{}{}", self.number, self.asked, more.concat());
         let question = format!("{about}[[say \"{text}\"]]{}", kind.directive());
         (text, question)
     }
@@ -344,13 +344,12 @@ impl Client {
         let broken = ["502", "upstream_broken"];
         let is_right = match kind {
             Kind::LeavesAtOnce | Kind::LeavesInMidAnswer => came == Came::Left,
-            Kind::ApiRefuses => told == "400",
+            Kind::ApiRefuses | Kind::NoJson => told == "400",
             Kind::ApiBreaksOff | Kind::ApiSaysError => {
                 matches!(&came, Came::Error(error) if !error.starts_with("no "))
             }
             Kind::ApiStalls => ["504", "timeout"].contains(&&*told),
             Kind::CliKilled => is_good || broken.contains(&&*told),
-            Kind::NoJson => told == "400",
             Kind::WrongKey => told == "401",
             Kind::NoSuchRoute => told == "404",
             _ => is_good,

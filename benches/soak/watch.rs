@@ -65,7 +65,7 @@ impl Watch {
             "requests",
             "after, s",
             "RSS, MB",
-            "of it own data, MB",
+            "of its own data, MB",
             "descriptors",
             "threads",
             "CLIs",
@@ -93,7 +93,7 @@ impl Watch {
         let own = |look: &Look| look.descriptors.saturating_sub(DESCRIPTORS_OF_A_CLI * look.children);
         let (least, most) =
             (warm.iter().map(|look| own(look)).min(), warm.iter().map(|look| own(look)).max());
-        let (first, last) = (warm.first().map(|look| own(look)), warm.last().map(|look| own(look)));
+        let ends = (warm.first().map(|look| own(look)), warm.last().map(|look| own(look)));
         let zombies: usize = self.looks.iter().map(|look| look.zombies).sum();
         let wrong = tally.wrong();
         let (of, to) = (least.unwrap_or_default(), most.unwrap_or_default());
@@ -104,7 +104,7 @@ impl Watch {
             )
             .row(
                 "descriptors but those of the CLIs",
-                [format!("{of} to {to}"), verdict("the last look not above the first", last <= first)],
+                [format!("{of} to {to}"), verdict("the last look not above the first", ends.1 <= ends.0)],
             )
             .row("zombies", [zombies.to_string(), verdict("0", zombies == 0)])
             .row("wrong answers", [wrong.to_string(), verdict("0", wrong == 0)])

@@ -6,6 +6,7 @@
 //! (ignored, run by hand) where there is one.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::path::PathBuf;
@@ -196,7 +197,8 @@ fn render(table: &BTreeMap<Key, Row>) -> String {
     for ((class, fault, asked), row) in table {
         if section != Some(*class) {
             section = Some(*class);
-            text += &format!(
+            let _ = write!(
+                text,
                 "\n## {}\n\n| fault | streaming | what the client saw | tried | long run | test |\n\
                  | --- | --- | --- | ---: | ---: | --- |\n",
                 class.title()
@@ -205,7 +207,7 @@ fn render(table: &BTreeMap<Key, Row>) -> String {
         let Row { saw, tried, long_run, tests: [ordinary, long] } = row;
         let long = if long.is_empty() { String::new() } else { format!(", `{long}`") };
         let asked = asked.word();
-        text += &format!("| {fault} | {asked} | {saw} | {tried} | {long_run} | `{ordinary}`{long} |\n");
+        let _ = writeln!(text, "| {fault} | {asked} | {saw} | {tried} | {long_run} | `{ordinary}`{long} |");
     }
     text
 }
