@@ -259,3 +259,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_gif_whose_pictures_are_larger_than_itself_takes_no_more_memory_than_it_says() {
+    let of_picture = |width: u16, height: u16| {
+        let [a, b] = width.to_le_bytes();
+        let [c, d] = height.to_le_bytes();
+        [b',', 0, 0, 0, 0, a, b, c, d, 0, 2, 3, 0x44, 2, 5, 0]
+    };
+    let file = |first: (u16, u16), second: (u16, u16)| {
+        let head = *b"GIF89a\x02\0\x02\0\x80\0\0\0\0\0\xff\xff\xff";
+        [&head[..], &of_picture(first.0, first.1), &of_picture(second.0, second.1), b";"].concat()
+    };
+    let whole = file((2, 2), (2, 2));
+    assert!(matches!(fit(&whole, ImageFormat::Gif), Ok(Some(_))), "the first picture");
+    for broken in [file((40_000, 3_000), (2, 2)), file((2, 2), (40_000, 3_000))] {
+        let taken = allocation_counter::measure(|| drop(fit(&broken, ImageFormat::Gif)));
+        assert!(taken.bytes_max < 8 * 1024 * 1024, "{taken:?}");
+    }
+}
