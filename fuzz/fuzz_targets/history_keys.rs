@@ -198,7 +198,9 @@ fn turn_arguments(history: &mut [MadeUpMessage]) {
 fn say_the_same(a: &Conversation, b: &Conversation) -> bool {
     let (x, y) = (a.turn(), b.turn());
     // What a schema says in another order it says in another way to the model.
-    let schemas = |turn: &Turn| turn.tools.iter().map(|tool| serde_json::json!(tool.schema).to_string()).collect::<Vec<_>>();
+    let schemas = |turn: &Turn| {
+        turn.tools.iter().map(|tool| serde_json::json!(tool.schema).to_string()).collect::<Vec<_>>()
+    };
     a.credential == b.credential
         && a.caller == b.caller
         && x.model == y.model
@@ -213,13 +215,14 @@ fn say_the_same(a: &Conversation, b: &Conversation) -> bool {
 fn messages_say_the_same(a: &Message, b: &Message) -> bool {
     match (a, b) {
         (Message::Assistant(a), Message::Assistant(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|blocks| match blocks {
-                (
-                    AssistantBlock::ToolUse { id, name, input },
-                    AssistantBlock::ToolUse { id: other_id, name: other_name, input: other_input },
-                ) => id == other_id && name == other_name && objects_say_the_same(input, other_input),
-                (a, b) => a == b,
-            })
+            a.len() == b.len()
+                && a.iter().zip(b).all(|blocks| match blocks {
+                    (
+                        AssistantBlock::ToolUse { id, name, input },
+                        AssistantBlock::ToolUse { id: other_id, name: other_name, input: other_input },
+                    ) => id == other_id && name == other_name && objects_say_the_same(input, other_input),
+                    (a, b) => a == b,
+                })
         }
         (a, b) => a == b,
     }

@@ -13,7 +13,10 @@ const LARGEST: u64 = 6 * 1024 * 1024;
 fuzz_target!(|bytes: &[u8]| {
     // The size alone: the first bytes as one.
     if let Some((&sides, _)) = bytes.split_first_chunk::<8>() {
-        expect_fit(u32::from_le_bytes([sides[0], sides[1], sides[2], sides[3]]), u32::from_le_bytes([sides[4], sides[5], 0, 0]));
+        expect_fit(
+            u32::from_le_bytes([sides[0], sides[1], sides[2], sides[3]]),
+            u32::from_le_bytes([sides[4], sides[5], 0, 0]),
+        );
     }
     let format = match kind::of(bytes) {
         Ok(Kind::Image(format)) => format,

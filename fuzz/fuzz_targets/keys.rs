@@ -22,9 +22,19 @@ const LATE: u64 = 4_102_444_800;
 #[derive(Debug, Arbitrary)]
 enum Given {
     Bytes(Vec<u8>),
-    Claims { subject: String, name: Option<String>, tenant: Option<String>, models: Option<Vec<String>>, change: Change },
+    Claims {
+        subject: String,
+        name: Option<String>,
+        tenant: Option<String>,
+        models: Option<Vec<String>>,
+        change: Change,
+    },
     /// A token of another header.
-    Forged { header: String, payload: String, signature: Vec<u8> },
+    Forged {
+        header: String,
+        payload: String,
+        signature: Vec<u8>,
+    },
 }
 
 #[derive(Debug, Arbitrary)]
@@ -107,7 +117,8 @@ fuzz_target!(|given: Given| match given {
         }
         assert!(looks_like_one(&token));
         let tenant_is_one = tenant.as_deref().is_none_or(|name| TenantName::new(name).is_some());
-        let is_taken = is_word(&subject) && name.as_deref().is_none_or(is_word) && tenant_is_one && token.len() <= 8192;
+        let is_taken =
+            is_word(&subject) && name.as_deref().is_none_or(is_word) && tenant_is_one && token.len() <= 8192;
         match ACCESS.caller(Some(&token)) {
             Ok(caller) => {
                 assert!(is_taken, "{caller:?}");

@@ -72,7 +72,8 @@ impl Given {
 
     /// What the process remembers that it said.
     fn said(&self) -> Option<Vec<AssistantBlock>> {
-        let tool = |name: &str| Tool { name: name.to_owned(), description: String::new(), schema: Map::new() };
+        let tool =
+            |name: &str| Tool { name: name.to_owned(), description: String::new(), schema: Map::new() };
         let mut said = Said::new(&TOOLS.map(tool));
         for event in self.events() {
             match event {
@@ -103,7 +104,8 @@ fn chat_request(given: &Given) -> Value {
     let mut messages = vec![json!({"role": "user", "content": "q"}), body["choices"][0]["message"].clone()];
     // In the other order: that does not count.
     for (index, call) in given.calls.iter().enumerate().rev() {
-        messages.push(json!({"role": "tool", "tool_call_id": format!("toolu_{index}"), "content": call.result}));
+        messages
+            .push(json!({"role": "tool", "tool_call_id": format!("toolu_{index}"), "content": call.result}));
     }
     messages.push(json!({"role": "user", "content": "next"}));
     json!({"model": "m", "messages": messages})

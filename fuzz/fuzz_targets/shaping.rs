@@ -78,7 +78,13 @@ impl Given {
         let mut events = vec![AnswerEvent::Started { model, usage: Usage::default(), unheeded: Vec::new() }];
         let mut count = 0;
         let mut call = |events: &mut Vec<_>, is_answer: bool, is_f: bool, pieces: Vec<String>| {
-            let name = if is_answer { "StructuredOutput" } else if is_f { "f" } else { "g" };
+            let name = if is_answer {
+                "StructuredOutput"
+            } else if is_f {
+                "f"
+            } else {
+                "g"
+            };
             count += 1;
             events.push(AnswerEvent::ToolCall { id: format!("toolu_{count}"), name: name.to_owned() });
             let pieces = pieces.into_iter().filter(|piece| !piece.is_empty());

@@ -102,7 +102,8 @@ impl Arguments {
             Self::Text(pieces) => pieces.clone(),
             Self::Json { object: MadeUpObject(object), cut } => {
                 let json = serde_json::to_string(object).unwrap_or_default();
-                let (first, second) = json.split_at(json.ceil_char_boundary(usize::from(*cut).min(json.len())));
+                let (first, second) =
+                    json.split_at(json.ceil_char_boundary(usize::from(*cut).min(json.len())));
                 vec![first.to_owned(), second.to_owned()]
             }
         };

@@ -40,7 +40,9 @@ pub fn chat_answers(chunks: &[Value]) -> Vec<Value> {
         assert!(index <= answers.len(), "answers begin in their order");
         if index == answers.len() {
             assert_eq!(choice["delta"]["role"], "assistant", "the first tells the role");
-            answers.push(json!({"text": "", "reasoning": "", "refusal": "", "calls": [], "call": null, "end": null}));
+            answers.push(
+                json!({"text": "", "reasoning": "", "refusal": "", "calls": [], "call": null, "end": null}),
+            );
         }
         let answer = &mut answers[index];
         assert!(answer["end"].is_null(), "nothing follows the end");
@@ -67,7 +69,9 @@ fn push_call(calls: &mut Vec<Value>, piece: &Value) {
     let index = usize::try_from(piece["index"].as_u64().expect("a number")).expect("a small one");
     assert!(index <= calls.len(), "calls begin in their order");
     if index == calls.len() {
-        assert!(piece["id"].is_string() && piece["type"] == "function" && piece["function"]["name"].is_string());
+        assert!(
+            piece["id"].is_string() && piece["type"] == "function" && piece["function"]["name"].is_string()
+        );
         calls.push(json!({"id": piece["id"], "name": piece["function"]["name"], "arguments": ""}));
     } else {
         assert!(piece["id"].is_null() && piece["function"]["name"].is_null(), "told once");
