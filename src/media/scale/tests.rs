@@ -67,7 +67,7 @@ fn became(bytes: &[u8], format: ImageFormat) -> (ImageFormat, DynamicImage) {
     let read = head(&file, format).unwrap();
     assert!(limits::passes(read.width, read.height, file.len()), "{read:?}, {} bytes", file.len());
     assert_eq!(fit(&file, format), Ok(None), "what was fitted passes");
-    (format, decode(&file, format).unwrap().0)
+    (format, decode(&file, format, MAX_ALLOCATION).unwrap().0)
 }
 
 #[test]
@@ -107,7 +107,8 @@ fn what_has_too_many_bytes_becomes_a_jpeg_of_the_same_size(
     #[case] format: ImageFormat,
 ) {
     assert!(file.len() > MAX_IMAGE_BYTES, "{}", file.len());
-    let size = decode(&file, format).map(|(image, _)| (image.width(), image.height())).unwrap();
+    let size =
+        decode(&file, format, MAX_ALLOCATION).map(|(image, _)| (image.width(), image.height())).unwrap();
     let (format, image) = became(&file, format);
     assert_eq!((format, (image.width(), image.height())), (ImageFormat::Jpeg, size));
 }
@@ -172,7 +173,7 @@ fn an_animation_becomes_its_first_picture() {
 #[test]
 fn a_photo_is_turned_upright_when_it_is_scaled_and_left_alone_otherwise() {
     let small = turned(&jpeg_of(halves(64, 32)), 6);
-    assert_eq!(decode(&small, ImageFormat::Jpeg).unwrap().1, Orientation::Rotate90);
+    assert_eq!(decode(&small, ImageFormat::Jpeg, MAX_ALLOCATION).unwrap().1, Orientation::Rotate90);
     assert_eq!(fit(&small, ImageFormat::Jpeg), Ok(None));
     let large = turned(&jpeg_of(halves(2400, 1200)), 6);
     let (_, image) = became(&large, ImageFormat::Jpeg);
