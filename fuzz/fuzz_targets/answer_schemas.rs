@@ -25,12 +25,13 @@ fn verdict(schema: &AnswerSchema, text: &str) -> Option<bool> {
     }
 }
 
-/// The validator as it is; `None` where it does not take the schema.
-fn plain(schema: &Map<String, Value>) -> Option<jsonschema::Validator> {
+/// The verdict of the validator as it is; `None` where it does not take the schema.
+fn plain_verdict(schema: &Map<String, Value>, value: &Value) -> Option<bool> {
     let options = jsonschema::options()
         .with_pattern_options(PatternOptions::fancy_regex().backtrack_limit(100_000))
         .should_validate_formats(true);
-    options.build(&Value::Object(schema.clone())).ok()
+    let validator = options.build(&Value::Object(schema.clone())).ok()?;
+    Some(validator.is_valid(value))
 }
 
 fuzz_target!(|input: &[u8]| {
@@ -42,9 +43,6 @@ fuzz_target!(|input: &[u8]| {
         Err(error) => {
             let sentence = error.to_string();
             assert!(!sentence.is_empty() && sentence.len() <= LONGEST_SENTENCE, "{sentence}");
-            // What is too much begins like this; all else is what the validator says.
-            let is_too_much = ["it is ", "it has ", "a "].iter().any(|words| sentence.starts_with(words));
-            assert!(is_too_much || sentence.contains("regex") || plain(&fields).is_none(), "{sentence}");
             return;
         }
     };
@@ -64,8 +62,8 @@ fuzz_target!(|input: &[u8]| {
     }
     let again = String::from_utf8(rewritten(answer).expect("it was JSON")).expect("UTF-8");
     assert_eq!(verdict(&schema, &again), judged);
-    if let Some(validator) = plain(&fields) {
-        assert_eq!(judged, Some(validator.is_valid(&value)), "as the validator alone");
+    if let Some(plain) = plain_verdict(&fields, &value) {
+        assert_eq!(judged, Some(plain), "as the validator alone");
     }
     expect_same_in_arguments(&schema, &text, judged);
 });
