@@ -310,4 +310,11 @@ mod tests {
         assert!(!schema.is_wrapped());
         assert_eq!(Value::Object(schema.as_arguments()), object);
     }
+
+    #[test]
+    fn what_is_required_beside_something_else_is_no_schema() {
+        let schema = schema(json!({"dependentRequired": {"card": ["address"]}})).unwrap();
+        assert!(schema.check(r#"{"card": 1, "address": 2}"#).is_ok());
+        assert!(matches!(schema.check(r#"{"card": 1}"#), Err(Mismatch::At(_))));
+    }
 }

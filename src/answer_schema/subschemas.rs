@@ -14,8 +14,8 @@ pub(super) fn for_each_schema(
             ("const" | "enum" | "default" | "examples", _) => {}
             // Schemas by names, which may be any.
             (
-                "properties" | "patternProperties" | "dependentSchemas" | "dependencies" | "$defs"
-                | "definitions",
+                "properties" | "patternProperties" | "dependentSchemas" | "dependentRequired"
+                | "dependencies" | "$defs" | "definitions",
                 Value::Object(named),
             ) => named.values_mut().for_each(|value| for_each_in(value, act)),
             (_, value) => for_each_in(value, act),

@@ -47,7 +47,8 @@ async fn create(
 }
 
 /// Chunks as server-sent events.
-struct ChunkStream(ChunkWriter);
+#[derive(Debug)]
+pub struct ChunkStream(pub ChunkWriter);
 
 impl StreamForm for ChunkStream {
     const KEEP_ALIVE: &'static [u8] = sse::COMMENT;

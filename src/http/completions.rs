@@ -59,7 +59,8 @@ async fn create(
 }
 
 /// Chunks as server-sent events.
-struct ChunkStream(CompletionWriter);
+#[derive(Debug)]
+pub struct ChunkStream(pub CompletionWriter);
 
 impl StreamForm for ChunkStream {
     const KEEP_ALIVE: &'static [u8] = sse::COMMENT;

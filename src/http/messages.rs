@@ -71,7 +71,8 @@ fn question(translated: Translated, stream: bool, mut ignored: Vec<String>) -> Q
 }
 
 /// The events as server-sent events, each under its name.
-struct EventStream(MessageWriter);
+#[derive(Debug)]
+pub struct EventStream(pub MessageWriter);
 
 impl StreamForm for EventStream {
     const KEEP_ALIVE: &'static [u8] = PING;

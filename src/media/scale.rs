@@ -28,6 +28,10 @@ const WORST: u8 = 50;
 /// How many bytes a decoder may allocate.
 const MAX_ALLOCATION: u64 = 512 * 1024 * 1024;
 
+/// How many bytes more than its head says the pictures of a GIF may take. Each has a size of its own, whatever the head says:
+/// 60 bytes can announce one of 17 GB in an image of one pixel.
+const BEYOND_HEAD: u64 = 1024 * 1024;
+
 /// What an image's head says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
@@ -42,7 +46,7 @@ pub struct Head {
 /// # Errors
 /// When it cannot be read, or has too many pixels.
 pub fn head(bytes: &[u8], format: ImageFormat) -> Result<Head, Problem> {
-    let decoder = reader(bytes, format).into_decoder().map_err(|_| Problem::Damaged)?;
+    let decoder = reader(bytes, format, MAX_ALLOCATION).into_decoder().map_err(|_| Problem::Damaged)?;
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
     if pixels == 0 {
@@ -65,15 +69,17 @@ pub fn fitted(
     format: ImageFormat,
     head: Head,
 ) -> Result<Option<(ImageFormat, Bytes)>, Problem> {
-    let still = !is_animated(bytes, format)?;
-    let (image, orientation) = decode(bytes, format)?;
+    let most = if format == ImageFormat::Gif { head.cost + BEYOND_HEAD } else { MAX_ALLOCATION };
+    let still = !is_animated(bytes, format, most)?;
+    let (image, orientation) = decode(bytes, format, most)?;
     if still && limits::passes(head.width, head.height, bytes.len()) {
         return Ok(None);
     }
     write(&image, orientation, format != ImageFormat::Jpeg).map(Some).ok_or(Problem::Damaged)
 }
 
-fn reader(bytes: &[u8], format: ImageFormat) -> ImageReader<Cursor<&[u8]>> {
+/// A reader that allocates `most` bytes at most.
+fn reader(bytes: &[u8], format: ImageFormat, most: u64) -> ImageReader<Cursor<&[u8]>> {
     let format = match format {
         ImageFormat::Png => image::ImageFormat::Png,
         ImageFormat::Jpeg => image::ImageFormat::Jpeg,
@@ -81,30 +87,35 @@ fn reader(bytes: &[u8], format: ImageFormat) -> ImageReader<Cursor<&[u8]>> {
         ImageFormat::Webp => image::ImageFormat::WebP,
     };
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(MAX_ALLOCATION);
-    reader.limits(limits);
+    reader.limits(allocating(most));
     reader
+}
+
+fn allocating(most: u64) -> Limits {
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(most);
+    limits
 }
 
 /// Whether an image moves. Claude sees the first picture only, so that is what is sent. A PNG that moves is one picture to
 /// all who do not know of that.
-fn is_animated(bytes: &[u8], format: ImageFormat) -> Result<bool, Problem> {
+fn is_animated(bytes: &[u8], format: ImageFormat, most: u64) -> Result<bool, Problem> {
     let damaged = |_| Problem::Damaged;
     match format {
         ImageFormat::Png | ImageFormat::Jpeg => Ok(false),
         ImageFormat::Gif => {
-            let frames = GifDecoder::new(Cursor::new(bytes)).map_err(damaged)?.into_frames();
+            let mut decoder = GifDecoder::new(Cursor::new(bytes)).map_err(damaged)?;
+            decoder.set_limits(allocating(most)).map_err(damaged)?;
             // A second picture that is damaged is one all the same.
-            Ok(frames.take(2).count() > 1)
+            Ok(decoder.into_frames().take(2).count() > 1)
         }
         ImageFormat::Webp => Ok(WebPDecoder::new(Cursor::new(bytes)).map_err(damaged)?.has_animation()),
     }
 }
 
 /// The pixels, as they lie in the file, and how they are to be turned.
-fn decode(bytes: &[u8], format: ImageFormat) -> Result<(DynamicImage, Orientation), Problem> {
-    let mut decoder = reader(bytes, format).into_decoder().map_err(|_| Problem::Damaged)?;
+fn decode(bytes: &[u8], format: ImageFormat, most: u64) -> Result<(DynamicImage, Orientation), Problem> {
+    let mut decoder = reader(bytes, format, most).into_decoder().map_err(|_| Problem::Damaged)?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let image = DynamicImage::from_decoder(decoder).map_err(|_| Problem::Damaged)?;
     Ok((image, orientation))

@@ -126,8 +126,11 @@ fn describe(path: &serde_ignored::Path<'_>) -> (String, String) {
     }
 }
 
-/// A client's key, fit for a header and a log line.
+/// A client's key, fit for a header and a log line. One without a letter would not show at all.
 fn printable(key: &str) -> String {
+    if key.is_empty() {
+        return "?".to_owned();
+    }
     key.chars()
         .take(40)
         .map(|c| if c.is_ascii_alphanumeric() || "_-.".contains(c) { c } else { '?' })
@@ -233,5 +236,11 @@ mod tests {
             ]
         );
         assert_eq!(parsed.request.temperature, None);
+    }
+
+    #[test]
+    fn an_ignored_field_without_a_name_shows_all_the_same() {
+        let body = r#"{"model":"m","":1,"messages":[{"role":"user","content":"x","":1,"é":1}]}"#;
+        assert_eq!(request(body).unwrap().ignored, ["?", "messages[].?"]);
     }
 }

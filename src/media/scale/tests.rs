@@ -67,7 +67,7 @@ fn became(bytes: &[u8], format: ImageFormat) -> (ImageFormat, DynamicImage) {
     let read = head(&file, format).unwrap();
     assert!(limits::passes(read.width, read.height, file.len()), "{read:?}, {} bytes", file.len());
     assert_eq!(fit(&file, format), Ok(None), "what was fitted passes");
-    (format, decode(&file, format).unwrap().0)
+    (format, decode(&file, format, MAX_ALLOCATION).unwrap().0)
 }
 
 #[test]
@@ -107,7 +107,8 @@ fn what_has_too_many_bytes_becomes_a_jpeg_of_the_same_size(
     #[case] format: ImageFormat,
 ) {
     assert!(file.len() > MAX_IMAGE_BYTES, "{}", file.len());
-    let size = decode(&file, format).map(|(image, _)| (image.width(), image.height())).unwrap();
+    let size =
+        decode(&file, format, MAX_ALLOCATION).map(|(image, _)| (image.width(), image.height())).unwrap();
     let (format, image) = became(&file, format);
     assert_eq!((format, (image.width(), image.height())), (ImageFormat::Jpeg, size));
 }
@@ -172,7 +173,7 @@ fn an_animation_becomes_its_first_picture() {
 #[test]
 fn a_photo_is_turned_upright_when_it_is_scaled_and_left_alone_otherwise() {
     let small = turned(&jpeg_of(halves(64, 32)), 6);
-    assert_eq!(decode(&small, ImageFormat::Jpeg).unwrap().1, Orientation::Rotate90);
+    assert_eq!(decode(&small, ImageFormat::Jpeg, MAX_ALLOCATION).unwrap().1, Orientation::Rotate90);
     assert_eq!(fit(&small, ImageFormat::Jpeg), Ok(None));
     let large = turned(&jpeg_of(halves(2400, 1200)), 6);
     let (_, image) = became(&large, ImageFormat::Jpeg);
@@ -257,5 +258,24 @@ proptest! {
         if let Ok(head) = head(&file, format) && head.cost < 100_000_000 {
             let _ = fitted(&file, format, head);
         }
+    }
+}
+
+#[test]
+fn a_gif_whose_pictures_are_larger_than_itself_takes_no_more_memory_than_it_says() {
+    let of_picture = |width: u16, height: u16| {
+        let [a, b] = width.to_le_bytes();
+        let [c, d] = height.to_le_bytes();
+        [b',', 0, 0, 0, 0, a, b, c, d, 0, 2, 3, 0x44, 2, 5, 0]
+    };
+    let file = |first: (u16, u16), second: (u16, u16)| {
+        let head = *b"GIF89a\x02\0\x02\0\x80\0\0\0\0\0\xff\xff\xff";
+        [&head[..], &of_picture(first.0, first.1), &of_picture(second.0, second.1), b";"].concat()
+    };
+    let whole = file((2, 2), (2, 2));
+    assert!(matches!(fit(&whole, ImageFormat::Gif), Ok(Some(_))), "the first picture");
+    for broken in [file((40_000, 3_000), (2, 2)), file((2, 2), (40_000, 3_000))] {
+        let taken = allocation_counter::measure(|| drop(fit(&broken, ImageFormat::Gif)));
+        assert!(taken.bytes_max < 8 * 1024 * 1024, "{taken:?}");
     }
 }
