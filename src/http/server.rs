@@ -23,12 +23,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Serves connections until `stop`, then lets the open ones end. From `drain` on each ends with the response it is at, which
 /// says so (`connection: close`), and those that are idle end at once. New ones are accepted until `stop`, for a request each:
 /// whoever asks whether the server is ready is to be told that it is not.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    drain: CancellationToken,
-    stop: CancellationToken,
-) {
+pub async fn serve(listener: TcpListener, router: Router, drain: CancellationToken, stop: CancellationToken) {
     let (mut connections, late_ones) = (Some(GracefulShutdown::new()), GracefulShutdown::new());
     let (tasks, cut) = (TaskTracker::new(), CancellationToken::new());
     loop {

@@ -2,6 +2,7 @@
 
 mod clients;
 mod crashes;
+mod draining;
 mod floods;
 mod hangs;
 mod lines;
