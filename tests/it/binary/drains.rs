@@ -97,7 +97,7 @@ fn steps(fake: &FakeCli, number: usize, kind: Kind) -> Vec<Step> {
 /// The frames of a call of the tool `f`.
 fn call() -> Vec<Value> {
     let start = json!({"type": "content_block_start", "index": 0,
-        "content_block": {"type": "tool_use", "id": "toolu_1", "name": "mcp__couplet__f", "input": {}}});
+        "content_block": {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}});
     let delta = json!({"type": "content_block_delta", "index": 0,
         "delta": {"type": "input_json_delta", "partial_json": "{\"x\":1}"}});
     let stop = json!({"type": "content_block_stop", "index": 0});

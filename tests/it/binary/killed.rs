@@ -54,7 +54,7 @@ fn script(at: At) -> Script {
 
 fn call() -> Vec<Step> {
     let start = json!({"type": "content_block_start", "index": 0,
-        "content_block": {"type": "tool_use", "id": "toolu_1", "name": "mcp__couplet__f", "input": {}}});
+        "content_block": {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}});
     let stop = json!({"type": "content_block_stop", "index": 0});
     let asked = json!({"method": "tools/call", "jsonrpc": "2.0", "id": 2, "params": {
         "name": "f", "arguments": {}, "_meta": {"claudecode/toolUseId": "toolu_1", "progressToken": 2}}});
@@ -114,17 +114,17 @@ async fn whatever_its_cli_is_at_it_does_not_outlive_it(#[case] at: At) {
         }
         std::future::pending::<()>().await;
     };
-    let waiting = match at {
-        At::Waiting => Some("/processes/prepared"),
-        At::Kept => Some("/processes/live"),
-        At::Parked => Some("/processes/parked"),
-        _ => None,
+    let waiting: &[&str] = match at {
+        At::Waiting => &["generic", "prepared"],
+        At::Kept => &["live"],
+        At::Parked => &["parked"],
+        _ => &[],
     };
     let killed = async {
         // It has begun, and a moment later it is where it is to be.
         loop {
             let health = couplet.health().await;
-            let is_there = waiting.is_none_or(|field| health.pointer(field) == Some(&json!(1)));
+            let is_there = waiting.is_empty() || waiting.iter().any(|kind| health["processes"][kind] == 1);
             if is_there && !fake.living().is_empty() {
                 break;
             }
