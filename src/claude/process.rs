@@ -250,6 +250,8 @@ pub struct CliProcess {
     stderr: Arc<Mutex<VecDeque<u8>>>,
     /// Reads its stderr.
     stderr_reader: JoinHandle<()>,
+    /// Whether its end was noticed while its output was read.
+    is_over: bool,
     /// The memory it takes, given back after its end.
     share: Option<Share>,
 }
@@ -268,6 +270,7 @@ impl CliProcess {
             stderr,
             stderr_reader,
             group,
+            is_over: false,
             share: None,
         })
     }
@@ -308,6 +311,11 @@ impl CliProcess {
     /// When reading fails or a line is too long.
     pub async fn next_line(&mut self) -> io::Result<Option<&[u8]>> {
         let is_line = loop {
+            if self.is_over {
+                // What has left the group may hold the output open for ever. What was written before is there by now.
+                let rest = tokio::time::timeout(LAST_WORDS, self.stdout.next_line()).await;
+                break rest.unwrap_or(Ok(None))?.is_some();
+            }
             let has_ended = tokio::select! {
                 biased;
                 line = self.stdout.next_line() => break line?.is_some(),
@@ -315,7 +323,7 @@ impl CliProcess {
             };
             if has_ended {
                 self.kill();
-                break self.stdout.next_line().await?.is_some();
+                self.is_over = true;
             }
         };
         Ok(is_line.then(|| self.stdout.current()))

@@ -3,6 +3,7 @@
 mod clients;
 mod crashes;
 mod draining;
+mod escaped;
 mod floods;
 mod hangs;
 mod lines;
