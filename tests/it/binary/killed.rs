@@ -175,7 +175,7 @@ async fn what_a_cli_has_started_outlives_a_killed_server() {
         Class::Drain,
         "the server is killed (SIGKILL) while a CLI has a child of its own",
         Asked::Either,
-        "the connection breaks; the child lives on, unless the container or the service manager ends it (the real CLI has none)",
+        "the connection breaks; the child lives on, unless the container or the service manager ends it (nothing of the real CLI was seen to)",
         Tried::Times(1),
     );
 }
