@@ -44,7 +44,8 @@ use tenants::Tenants;
 use upstream::Upstream;
 
 /// Serves `listener` until `shutdown` is ready; then in phases:
-/// 1. `/health/ready` answers 503 and new chat requests are refused, while open answers go on for the grace time;
+/// 1. `/health/ready` answers 503, new chat requests are refused and idle connections closed, while open answers, and those that
+///    wait for their turn, go on for the grace time;
 /// 2. answers that are still open end with an error, and all processes with them;
 /// 3. connections are closed.
 ///
@@ -82,12 +83,13 @@ pub async fn run(
         default.list_models_soon();
     }
     tenants.keep_warm();
-    let stop = CancellationToken::new();
+    let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
     let keeping_up = access.keep_up(stop.clone());
-    let server = http::server::serve(listener, router, stop.clone());
+    let server = http::server::serve(listener, router, drain.clone(), stop.clone());
     let end = async {
         shutdown.await;
         tracing::info!("shutting down");
+        drain.cancel();
         tenants.shut_down(config.shutdown_grace).await;
         stop.cancel();
     };

@@ -3,7 +3,7 @@
 //! - [`frame_in`], [`frame_out`]: what is written to and read from a process; [`answer`] makes events of the latter, and
 //!   [`said`] remembers them as a client will send them back.
 //! - [`features`], [`command_line`], [`launcher`], [`process`], [`line_reader`]: how a process is started, bounded and
-//!   ended.
+//!   ended; [`running`]: all that run, to be killed at once.
 //! - [`installed`]: the CLI on this machine; [`machine`]: what all tenants have in common.
 //! - [`supply`], [`starts`]: starts processes, a few at a time; [`warm`]: those that wait before they are needed; [`admission`]: how many turns run at
 //!   once.
@@ -52,6 +52,7 @@ pub mod process;
 pub mod prompt_cache;
 pub mod refusals;
 pub mod rendition;
+pub mod running;
 pub mod said;
 pub mod session;
 pub mod shaping;
@@ -392,6 +393,11 @@ impl Claude {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.inner.tasks.is_closed()
+    }
+
+    /// Ready when the server takes no more questions.
+    pub async fn drained(&self) {
+        self.inner.drain.cancelled().await;
     }
 
     /// Takes no more questions, gives open answers `grace` to end, then ends them with an error. No process is left.

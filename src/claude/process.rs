@@ -22,6 +22,7 @@ use super::credential::Credential;
 use super::launcher::{self, Launch};
 use super::line_reader::LineReader;
 use super::memory;
+use super::running::Listed;
 
 /// How long the last words of a process that has ended may take to be read.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -50,7 +51,8 @@ pub struct Spawner {
 #[derive(Debug)]
 struct Order {
     command: Command,
-    reply: oneshot::Sender<io::Result<Child>>,
+    deaths: ChildSignals,
+    reply: oneshot::Sender<io::Result<RunningGroup>>,
 }
 
 impl Spawner {
@@ -64,9 +66,10 @@ impl Spawner {
         let runtime = tokio::runtime::Handle::current();
         std::thread::Builder::new().name("couplet-spawner".to_owned()).spawn(move || {
             let _in_runtime = runtime.enter();
-            for mut order in inbox {
-                // Nobody waits any more: the child, killed on drop, goes with the reply.
-                let _ = order.reply.send(order.command.spawn());
+            for Order { mut command, deaths, reply } in inbox {
+                let started = command.spawn().and_then(|child| RunningGroup::new(child, deaths));
+                // Nobody waits any more: the process, killed on drop, goes with the reply.
+                let _ = reply.send(started);
             }
         })?;
         Ok(Self { orders, launcher })
@@ -78,8 +81,7 @@ impl Spawner {
     /// When the launcher cannot be started: no memory, no processes or descriptors left. A CLI that cannot be executed
     /// shows later, as the end of its output with [`launcher::CANNOT_EXECUTE`].
     pub async fn spawn(&self, line: &CommandLine, credential: &Credential) -> io::Result<CliProcess> {
-        let (child, deaths) = self.launch(line, credential).await?;
-        let mut process = CliProcess::new(child, deaths)?;
+        let mut process = CliProcess::new(self.launch(line, credential).await?)?;
         if let Some(secret) = credential.secret() {
             // A launcher that died already shows by the end of its output, with its reason.
             let _ = process.write(&[secret.expose_secret().as_bytes(), b"\n"].concat()).await;
@@ -98,12 +100,11 @@ impl Spawner {
         credential: &Credential,
         bounds: OutputBounds,
     ) -> io::Result<Output> {
-        let (mut child, deaths) = self.launch(line, credential).await?;
+        let mut process = self.launch(line, credential).await?;
         let missing = || io::Error::other("a pipe of the process is missing");
-        let stdin = child.stdin.take().ok_or_else(missing)?;
-        let stdout = child.stdout.take().ok_or_else(missing)?;
-        let stderr = child.stderr.take().ok_or_else(missing)?;
-        let mut process = RunningGroup::new(child, deaths)?;
+        let stdin = process.child.stdin.take().ok_or_else(missing)?;
+        let stdout = process.child.stdout.take().ok_or_else(missing)?;
+        let stderr = process.child.stderr.take().ok_or_else(missing)?;
         let (mut out, mut err) = (Head::default(), Head::default());
         let talk = async {
             write_secret(stdin, credential).await;
@@ -127,7 +128,7 @@ impl Spawner {
         Ok(Output { exit_code: status.code(), stdout: out.bytes, stderr: err.bytes, is_cut, in_time })
     }
 
-    async fn launch(&self, line: &CommandLine, credential: &Credential) -> io::Result<(Child, ChildSignals)> {
+    async fn launch(&self, line: &CommandLine, credential: &Credential) -> io::Result<RunningGroup> {
         let launch = Launch {
             parent: std::process::id(),
             credential_variable: credential.descriptor_variable(),
@@ -149,10 +150,10 @@ impl Spawner {
             .kill_on_drop(true);
         // Before the process is there, so that its end cannot be missed.
         let deaths = signal(SignalKind::child())?;
-        let (reply, child) = oneshot::channel();
+        let (reply, started) = oneshot::channel();
         let gone = || io::Error::other("the thread that starts processes is gone");
-        self.orders.send(Order { command, reply }).map_err(|_| gone())?;
-        Ok((child.await.map_err(|_| gone())??, deaths))
+        self.orders.send(Order { command, deaths, reply }).map_err(|_| gone())?;
+        started.await.map_err(|_| gone())?
     }
 }
 
@@ -195,19 +196,22 @@ pub fn own_program() -> io::Result<PathBuf> {
 /// When it cannot be started, fails or takes longer than 10 s.
 pub async fn output_of(program: &std::path::Path, arguments: &[&str]) -> io::Result<String> {
     const LIMIT: u64 = 256 * 1024;
-    let mut child = Command::new(program)
+    let deaths = signal(SignalKind::child())?;
+    let child = Command::new(program)
         .args(arguments)
         .env_clear()
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
+        .process_group(0)
         .kill_on_drop(true)
         .spawn()?;
-    let mut stdout = child.stdout.take().ok_or_else(|| io::Error::other("no stdout"))?.take(LIMIT);
+    let mut process = RunningGroup::new(child, deaths)?;
+    let mut stdout = process.child.stdout.take().ok_or_else(|| io::Error::other("no stdout"))?.take(LIMIT);
     let mut said = Vec::new();
     let finished = async {
         stdout.read_to_end(&mut said).await?;
-        child.wait().await
+        process.child.wait().await
     };
     let status = tokio::time::timeout(Duration::from_secs(10), finished)
         .await
@@ -232,6 +236,7 @@ struct RunningGroup {
     child: Child,
     /// The child's id, which is its group's too.
     id: Pid,
+    _listed: Listed,
     /// Tells that some child of this program has ended.
     deaths: ChildSignals,
 }
@@ -245,24 +250,27 @@ pub struct CliProcess {
     stderr: Arc<Mutex<VecDeque<u8>>>,
     /// Reads its stderr.
     stderr_reader: JoinHandle<()>,
+    /// Whether its end was noticed while its output was read.
+    is_over: bool,
     /// The memory it takes, given back after its end.
     share: Option<Share>,
 }
 
 impl CliProcess {
-    fn new(mut child: Child, deaths: ChildSignals) -> io::Result<Self> {
+    fn new(mut group: RunningGroup) -> io::Result<Self> {
         let missing = || io::Error::other("a pipe of the process is missing");
-        let stdout = child.stdout.take().ok_or_else(missing)?;
+        let stdout = group.child.stdout.take().ok_or_else(missing)?;
         let stderr = Arc::new(Mutex::new(VecDeque::new()));
-        let drain: ChildStderr = child.stderr.take().ok_or_else(missing)?;
+        let drain: ChildStderr = group.child.stderr.take().ok_or_else(missing)?;
         // Ends by itself when the process group is gone.
         let stderr_reader = tokio::spawn(keep_tail(drain, Arc::clone(&stderr)));
         Ok(Self {
-            stdin: child.stdin.take(),
+            stdin: group.child.stdin.take(),
             stdout: LineReader::new(stdout),
             stderr,
             stderr_reader,
-            group: RunningGroup::new(child, deaths)?,
+            group,
+            is_over: false,
             share: None,
         })
     }
@@ -303,6 +311,11 @@ impl CliProcess {
     /// When reading fails or a line is too long.
     pub async fn next_line(&mut self) -> io::Result<Option<&[u8]>> {
         let is_line = loop {
+            if self.is_over {
+                // What has left the group may hold the output open for ever. What was written before is there by now.
+                let rest = tokio::time::timeout(LAST_WORDS, self.stdout.next_line()).await;
+                break rest.unwrap_or(Ok(None))?.is_some();
+            }
             let has_ended = tokio::select! {
                 biased;
                 line = self.stdout.next_line() => break line?.is_some(),
@@ -310,7 +323,7 @@ impl CliProcess {
             };
             if has_ended {
                 self.kill();
-                break self.stdout.next_line().await?.is_some();
+                self.is_over = true;
             }
         };
         Ok(is_line.then(|| self.stdout.current()))
@@ -393,7 +406,7 @@ impl RunningGroup {
     fn new(child: Child, deaths: ChildSignals) -> io::Result<Self> {
         let gone = || io::Error::other("the process is gone");
         let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).ok_or_else(gone)?;
-        Ok(Self { child, id, deaths })
+        Ok(Self { child, id, _listed: Listed::new(id), deaths })
     }
 
     fn kill(&mut self) {

@@ -7,6 +7,7 @@ mod keys;
 mod login;
 mod record;
 mod serve;
+mod signals;
 mod upstream;
 
 use std::path::PathBuf;

@@ -7,14 +7,19 @@ use couplet::logging;
 use couplet::telemetry::Traces;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
-use super::{complain, in_runtime, shutdown_signal};
+use super::signals;
+use super::{complain, in_runtime};
 
 /// Runs the server until it is asked to end.
 pub fn run(arguments: &ServeArguments) -> ExitCode {
     match configure(arguments) {
         // The traces are held to the end, so that the last of them are sent.
-        Ok((config, _traces)) => in_runtime(serve(config)),
+        Ok((config, _traces)) => match signals::end_when_asked(config.shutdown_grace) {
+            Ok(asked) => in_runtime(serve(config, asked)),
+            Err(error) => complain(&error),
+        },
         Err(error) => complain(&error),
     }
 }
@@ -29,7 +34,17 @@ fn configure(arguments: &ServeArguments) -> Result<(Config, Traces), ConfigError
     Ok((Config::new(loaded.settings, &around)?, traces))
 }
 
-async fn serve(mut config: Config) -> std::io::Result<()> {
+async fn serve(mut config: Config, asked: CancellationToken) -> std::io::Result<()> {
+    // The CLI may take its time to say its version.
+    let Some(listener) = asked.run_until_cancelled(listen(&mut config)).await.transpose()? else {
+        return Ok(());
+    };
+    raise_descriptor_limit();
+    tracing::info!("listening on http://{}/v1", listener.local_addr()?);
+    couplet::run(listener, config, asked.cancelled_owned()).await
+}
+
+async fn listen(config: &mut Config) -> std::io::Result<TcpListener> {
     let version = config.claude.process.program.version().await.map_err(|error| {
         let message = format!(
             "The Claude Code CLI cannot be used: {error}. Install it with `npm install -g \
@@ -39,14 +54,9 @@ async fn serve(mut config: Config) -> std::io::Result<()> {
     })?;
     tracing::debug!(version, "the Claude Code CLI is there");
     config.claude.process.version = Some(version);
-    let listener = TcpListener::bind(config.address).await.map_err(|error| {
+    TcpListener::bind(config.address).await.map_err(|error| {
         std::io::Error::new(error.kind(), format!("Cannot listen on {}: {error}.", config.address))
-    })?;
-    raise_descriptor_limit();
-    let address = listener.local_addr()?;
-    let shutdown = shutdown_signal()?;
-    tracing::info!("listening on http://{address}/v1");
-    couplet::run(listener, config, shutdown).await
+    })
 }
 
 /// Allows as many open descriptors as the system lets this process have: each answer takes five, and the usual limit of

@@ -84,7 +84,8 @@ settings! {
         idle_timeout: Seconds, "COUPLET_IDLE_TIMEOUT", default = "300";
         /// Seconds an answer may take as a whole.
         total_timeout: Seconds, "COUPLET_TOTAL_TIMEOUT", default = "1800";
-        /// Seconds that open answers are given when the server is told to stop.
+        /// Seconds that open answers, and requests that wait for their place, are given when the server is told to stop (SIGTERM
+        /// or SIGINT). Three seconds later it has ended, whatever hangs; a second signal ends it at once.
         shutdown_grace: Seconds, "COUPLET_SHUTDOWN_GRACE", default = "8";
     }
     "Conversations that go on" {

@@ -145,6 +145,24 @@ async fn ready(
     app: &App,
     who: &Asker,
     log: &RequestLog,
+    turn: Turn<MediaSource>,
+    sent_as: SentAs,
+    ignored: &mut Vec<String>,
+) -> Result<Turn, ApiError> {
+    // The server may be about to stop: nobody waits for what is fetched for a turn that would be refused.
+    let refused = || reply::failed_turn(&TurnFailure::ShuttingDown, log, sent_as);
+    let prepared = prepare(app, who, log, turn, sent_as, ignored);
+    tokio::select! {
+        biased;
+        prepared = prepared => prepared,
+        () = who.claude.drained() => Err(refused()),
+    }
+}
+
+async fn prepare(
+    app: &App,
+    who: &Asker,
+    log: &RequestLog,
     mut turn: Turn<MediaSource>,
     sent_as: SentAs,
     ignored: &mut Vec<String>,

@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 use tower_http::decompression::RequestDecompressionLayer;
 
+use super::guard::Asker;
 use crate::claude::failure::TurnFailure;
 use crate::openai::error::ApiError;
 use crate::translate::failure;
@@ -51,12 +52,24 @@ pub async fn json<T: DeserializeOwned + Send + 'static>(request: Request) -> Res
 ///
 /// # Errors
 /// 415 for another content type (a web page may send `text/plain` without asking first) and for an unknown encoding, 413 for
-/// too large a body, 408 for too slow a client; what `form` says.
+/// too large a body, 408 for too slow a client; 503 when the server shuts down before it is there; what `form` says.
 pub async fn read_as<T: Send + 'static>(
     request: Request,
     form: impl FnOnce(&[u8]) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let (body, in_memory) = bytes(request).await?;
+    let asker = request.extensions().get::<Asker>().cloned();
+    let drained = async {
+        match asker {
+            Some(Asker { claude, .. }) => claude.drained().await,
+            None => std::future::pending().await,
+        }
+    };
+    let (body, in_memory) = tokio::select! {
+        biased;
+        read = bytes(request) => read?,
+        // What is not here yet would hold up the end, and then be refused.
+        () = drained => return Err(shutting_down()),
+    };
     if body.len() <= LARGE {
         return form(&body);
     }
@@ -66,8 +79,12 @@ pub async fn read_as<T: Send + 'static>(
     match formed.map_err(tokio::task::JoinError::try_into_panic) {
         Ok(formed) => formed,
         Err(Ok(panic)) => std::panic::resume_unwind(panic),
-        Err(Err(_cancelled)) => Err(failure::api_error(&TurnFailure::ShuttingDown, SystemTime::now())),
+        Err(Err(_cancelled)) => Err(shutting_down()),
     }
+}
+
+fn shutting_down() -> ApiError {
+    failure::api_error(&TurnFailure::ShuttingDown, SystemTime::now())
 }
 
 /// The bytes, and a large one's place.

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::time::SystemTime;
 
 use axum::Json;
-use axum::http::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use axum::http::header::{CONNECTION, HeaderName, HeaderValue, RETRY_AFTER};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
@@ -19,6 +19,9 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// The wait in milliseconds; read by the SDKs before `retry-after`.
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+
+/// The code of those who come too late.
+const SHUTTING_DOWN: &str = "shutting_down";
 
 /// What tells when to come again, and whether at all.
 pub(super) const RETRY_HEADERS: [HeaderName; 3] = [RETRY_AFTER, RETRY_AFTER_MS, SHOULD_RETRY];
@@ -35,6 +38,10 @@ impl IntoResponse for ApiError {
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
             headers.insert(RETRY_AFTER_MS, HeaderValue::from(seconds.saturating_mul(1000)));
+        }
+        if self.code == Some(SHUTTING_DOWN) {
+            // The next request is to find another instance.
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let extensions = response.extensions_mut();
         extensions.insert(ErrorCode(self.code.unwrap_or(self.kind)));

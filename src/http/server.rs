@@ -20,18 +20,29 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long open connections may take to send the end of their last response once the server stops.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// Serves connections until `stop`, then lets the open ones end.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
-    let connections = GracefulShutdown::new();
+/// Serves connections until `stop`, then lets the open ones end. From `drain` on each ends with the response it is at, which
+/// says so (`connection: close`), and those that are idle end at once. New ones are accepted until `stop`, for a request each:
+/// whoever asks whether the server is ready is to be told that it is not.
+pub async fn serve(listener: TcpListener, router: Router, drain: CancellationToken, stop: CancellationToken) {
+    let (mut connections, late_ones) = (Some(GracefulShutdown::new()), GracefulShutdown::new());
     let (tasks, cut) = (TaskTracker::new(), CancellationToken::new());
     loop {
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => break,
+            () = drain.cancelled(), if connections.is_some() => {
+                if let Some(connections) = connections.take() {
+                    tasks.spawn(connections.shutdown());
+                }
+                continue;
+            }
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _address)) => serve_connection(stream, &router, &connections, &tasks, cut.clone()),
+            Ok((stream, _address)) => {
+                let (watch, keep_alive) = connections.as_ref().map_or((&late_ones, false), |all| (all, true));
+                serve_connection(stream, &router, watch, keep_alive, &tasks, cut.clone());
+            }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -39,18 +50,23 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
         }
     }
     drop(listener);
-    if tokio::time::timeout(LAST_WORDS, connections.shutdown()).await.is_err() {
-        tracing::warn!("some connections were closed in the middle of a response");
-        cut.cancel();
+    tasks.spawn(late_ones.shutdown());
+    if let Some(connections) = connections {
+        tasks.spawn(connections.shutdown());
     }
     tasks.close();
-    tasks.wait().await;
+    if tokio::time::timeout(LAST_WORDS, tasks.wait()).await.is_err() {
+        tracing::warn!("some connections were closed in the middle of a response");
+        cut.cancel();
+        tasks.wait().await;
+    }
 }
 
 fn serve_connection(
     stream: TcpStream,
     router: &Router,
     connections: &GracefulShutdown,
+    keep_alive: bool,
     tasks: &TaskTracker,
     cut: CancellationToken,
 ) {
@@ -61,6 +77,7 @@ fn serve_connection(
     let service = TowerToHyperService::new(router.clone());
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
+        .keep_alive(keep_alive)
         .header_read_timeout(HEAD_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
     let connection = connections.watch(connection);

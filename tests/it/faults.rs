@@ -2,6 +2,8 @@
 
 mod clients;
 mod crashes;
+mod draining;
+mod escaped;
 mod floods;
 mod hangs;
 mod lines;

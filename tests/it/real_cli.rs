@@ -8,6 +8,8 @@ mod completions;
 mod cursor;
 mod demands;
 mod doctor;
+#[cfg(target_os = "linux")]
+mod drain;
 mod errors;
 mod history;
 mod leaving;

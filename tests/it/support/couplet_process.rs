@@ -65,7 +65,12 @@ impl CoupletProcess {
 
     /// A chat completion request, to be sent.
     pub fn request(&self, body: &Value) -> reqwest::RequestBuilder {
-        self.client.post(format!("{}/v1/chat/completions", self.url)).json(body)
+        self.post("/v1/chat/completions", body)
+    }
+
+    /// A request of that body to that path, to be sent.
+    pub fn post(&self, path: &str, body: &Value) -> reqwest::RequestBuilder {
+        self.client.post(format!("{}{path}", self.url)).json(body)
     }
 
     /// An answer that is not streamed: its status and body.
