@@ -3,30 +3,30 @@
 use std::process::ExitCode;
 
 use couplet::config::{Config, ConfigError, ServeArguments, Settings, Surroundings};
-use couplet::logging;
-use couplet::telemetry::Traces;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use couplet::logging::{self, Log};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{complain, in_runtime, shutdown_signal};
 
 /// Runs the server until it is asked to end.
 pub fn run(arguments: &ServeArguments) -> ExitCode {
     match configure(arguments) {
-        // The traces are held to the end, so that the last of them are sent.
-        Ok((config, _traces)) => in_runtime(serve(config)),
+        // Held to the end, so that the last lines and traces are written.
+        Ok((config, _log)) => in_runtime(serve(config)),
         Err(error) => complain(&error),
     }
 }
 
-fn configure(arguments: &ServeArguments) -> Result<(Config, Traces), ConfigError> {
+fn configure(arguments: &ServeArguments) -> Result<(Config, Log), ConfigError> {
     let around = Surroundings::of_this_process();
     let loaded = Settings::load(arguments, &around)?;
-    let traces = logging::start(loaded.settings.log.clone(), loaded.settings.log_format);
+    let log = logging::start(loaded.settings.log.clone(), loaded.settings.log_format);
     for hint in &loaded.hints {
         tracing::warn!("{hint}");
     }
-    Ok((Config::new(loaded.settings, &around)?, traces))
+    Ok((Config::new(loaded.settings, &around)?, log))
 }
 
 async fn serve(mut config: Config) -> std::io::Result<()> {
@@ -43,10 +43,18 @@ async fn serve(mut config: Config) -> std::io::Result<()> {
         std::io::Error::new(error.kind(), format!("Cannot listen on {}: {error}.", config.address))
     })?;
     raise_descriptor_limit();
+    survive_full_files()?;
     let address = listener.local_addr()?;
     let shutdown = shutdown_signal()?;
     tracing::info!("listening on http://{address}/v1");
     couplet::run(listener, config, shutdown).await
+}
+
+/// Has a write beyond the largest file that this process may make (`ulimit -f`) fail like one to a full disk. Left alone, the signal
+/// that comes of it ends the process.
+fn survive_full_files() -> std::io::Result<()> {
+    // Its handler stays when the stream of signals is dropped. Programs that are started do not inherit it.
+    signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).map(drop)
 }
 
 /// Allows as many open descriptors as the system lets this process have: each answer takes five, and the usual limit of

@@ -1,6 +1,7 @@
 //! An answer as server-sent events.
 
 use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -96,7 +97,11 @@ struct EventStream<F> {
 impl<F: StreamForm> EventStream<F> {
     fn into_stream(self) -> impl Stream<Item = Result<Bytes, Infallible>> {
         stream::unfold(self, |mut stream| async move {
-            let bytes = stream.next_bytes().await?;
+            // After the headers nobody else can tell the client.
+            let bytes = match AssertUnwindSafe(stream.next_bytes()).catch_unwind().await {
+                Ok(bytes) => bytes?,
+                Err(_panic) => stream.after_panic(),
+            };
             Some((Ok(bytes), stream))
         })
     }
@@ -146,6 +151,18 @@ impl<F: StreamForm> EventStream<F> {
             self.log.complete();
             self.form.done(bytes);
         }
+    }
+
+    /// The end of the stream after a defect of Couplet's own, which the log has already.
+    fn after_panic(&mut self) -> Bytes {
+        self.ended = true;
+        // The model is interrupted, and what it was let in with is settled.
+        self.answers = Answers::new(Vec::new());
+        let error = reply::own_failure();
+        self.log.fail(error.code.unwrap_or(error.kind), error.status);
+        let mut bytes = Vec::new();
+        self.form.failure(&error, &mut bytes);
+        bytes.into()
     }
 
     fn write_failure(&mut self, error: &TurnFailure, bytes: &mut Vec<u8>) {

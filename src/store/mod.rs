@@ -21,8 +21,8 @@ use rusqlite::{Connection, OpenFlags};
 /// The name of the database in the state folder.
 const FILE: &str = "couplet.db";
 
-/// How long to wait while another process writes.
-const BUSY: Duration = Duration::from_secs(5);
+/// How long to wait while another process writes; see [`Store::wait_at_most`].
+pub const BUSY: Duration = Duration::from_secs(5);
 
 /// What makes each version of the schema of the one before; `PRAGMA user_version` counts them. What stands here once was used,
 /// and is never changed: changes are added.
@@ -39,6 +39,8 @@ struct Opened {
     file: Option<(PathBuf, FileId)>,
     /// How many files were opened one after another.
     number: u64,
+    /// How long to wait while another process writes.
+    patience: Duration,
 }
 
 /// Tells a file from another that was put into its place.
@@ -94,7 +96,10 @@ impl Store {
     pub fn open(state_dir: &Path) -> Result<Self, StoreError> {
         let path = path(state_dir);
         let (connection, id) = Self::open_file(state_dir, &path)?;
-        Self::ready(connection, Some((path, id)))
+        Self::ready(connection, Some((path.clone(), id))).map_err(|error| match error {
+            StoreError::Sqlite(error) => StoreError::Open { path, source: io::Error::other(error) },
+            other => other,
+        })
     }
 
     fn open_file(state_dir: &Path, path: &Path) -> Result<(Connection, FileId), StoreError> {
@@ -135,9 +140,21 @@ impl Store {
     }
 
     fn ready(mut connection: Connection, file: Option<(PathBuf, FileId)>) -> Result<Self, StoreError> {
-        set_up(&mut connection)?;
-        Ok(Self(Arc::new(Mutex::new(Opened { connection, file, number: 0 }))))
+        set_up(&mut connection, BUSY)?;
+        Ok(Self(Arc::new(Mutex::new(Opened { connection, file, number: 0, patience: BUSY }))))
     }
+
+    /// From here on waits so long at most while another process writes; [`BUSY`] until then. Whoever waits holds up all that
+    /// share this connection.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn wait_at_most(&self, patience: Duration) -> Result<(), StoreError> {
+        let mut opened = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.patience = patience;
+        Ok(opened.connection.busy_timeout(patience)?)
+    }
+
     /// What there is to be seen of the database now. If another one was put into the place of its file, or none is there any
     /// more, that one, or a new one, is opened: keys that were made or lost in that way are noticed too.
     ///
@@ -169,9 +186,10 @@ impl Opened {
         // SQLite goes by names: closing the old one must not clear away what belongs to the new one.
         self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         let (mut connection, id) = Store::open_file(&folder, &path)?;
-        set_up(&mut connection)?;
+        set_up(&mut connection, self.patience)?;
         tracing::warn!(path = %path.display(), "another database is in the place of the one that was open; it is read from now on");
-        *self = Self { connection, file: Some((path, id)), number: self.number + 1 };
+        let (number, patience) = (self.number + 1, self.patience);
+        *self = Self { connection, file: Some((path, id)), number, patience };
         Ok(())
     }
 }
@@ -180,8 +198,8 @@ fn id_of(file: &fs::Metadata) -> FileId {
     (file.dev(), file.ino())
 }
 
-fn set_up(connection: &mut Connection) -> Result<(), StoreError> {
-    connection.busy_timeout(BUSY)?;
+fn set_up(connection: &mut Connection, patience: Duration) -> Result<(), StoreError> {
+    connection.busy_timeout(patience)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // A key that was revoked stays revoked, also after a loss of power.
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -275,6 +293,7 @@ mod tests {
         assert!(refused.contains("later version"), "{refused}");
         fs::write(path(folder.path()), "this is no database, but long enough to be looked at".repeat(20))
             .unwrap();
-        assert!(Store::open(folder.path()).is_err());
+        let refused = Store::open(folder.path()).unwrap_err().to_string();
+        assert!(refused.contains("couplet.db") && refused.contains("not a database"), "{refused}");
     }
 }
