@@ -131,8 +131,10 @@ pub fn start(filter: LogFilter, format: LogFormat) -> Log {
 fn without_waiting() -> (NonBlocking, WorkerGuard) {
     let counter = Arc::new(OnceLock::new());
     let stderr = Lines { to: io::stderr(), counter: Arc::clone(&counter), told: 0 };
-    let (writer, guard) =
-        NonBlockingBuilder::default().buffered_lines_limit(LINES_IN_WAITING).thread_name("log").finish(stderr);
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(LINES_IN_WAITING)
+        .thread_name("log")
+        .finish(stderr);
     // The only one who sets it.
     let _ = counter.set(writer.error_counter());
     (writer, guard)

@@ -10,8 +10,8 @@ pub mod denied;
 pub mod jwt;
 pub mod key_ring;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 

@@ -18,9 +18,9 @@ impl CliProgram {
     /// When it cannot be started or fails; the message names the program and the argument.
     pub async fn say(&self, argument: &str) -> std::io::Result<String> {
         let arguments: Vec<&str> = self.subcommand().into_iter().chain([argument]).collect();
-        process::output_of(self.path(), &arguments).await.map_err(|error| {
-            shortage::about(format!("`{} {argument}`", self.path().display()), error)
-        })
+        process::output_of(self.path(), &arguments)
+            .await
+            .map_err(|error| shortage::about(format!("`{} {argument}`", self.path().display()), error))
     }
 
     /// Its version, as `2.1.329`.

@@ -1,6 +1,5 @@
 //! `POST /admin/cli`: harmless commands of the CLI, for the server's operator.
 
-
 use axum::extract::{Request, State};
 use axum::routing::post;
 use axum::{Json, Router};

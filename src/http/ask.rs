@@ -1,6 +1,5 @@
 //! From a translated request to its answer: what all endpoints that ask the model have in common.
 
-
 use axum::Json;
 use axum::http::StatusCode;
 use axum::http::header::{HeaderName, HeaderValue};

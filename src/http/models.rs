@@ -1,6 +1,5 @@
 //! `GET /v1/models` and `/v1/models/{id}`, for clients of either API.
 
-
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;

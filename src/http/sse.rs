@@ -191,3 +191,52 @@ pub fn write_data(bytes: &mut Vec<u8>, write_json: impl FnOnce(&mut Vec<u8>) -> 
     }
     bytes.extend_from_slice(b"\n\n");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::claude::Answer;
+    use axum::http::StatusCode;
+    use http_body_util::BodyExt;
+    use tokio::sync::mpsc;
+
+    /// A defect of Couplet's: it cannot write down an answer's second piece.
+    struct Defective;
+
+    impl StreamForm for Defective {
+        const KEEP_ALIVE: &'static [u8] = COMMENT;
+
+        fn event(&mut self, _of: usize, event: AnswerEvent, out: &mut Vec<u8>) {
+            match event {
+                AnswerEvent::Text(text) if text == "one" => out.extend_from_slice(b"data: one\n\n"),
+                other => panic!("{other:?}"),
+            }
+        }
+
+        fn done(&mut self, out: &mut Vec<u8>) {
+            out.extend_from_slice(DONE);
+        }
+
+        fn failure(&mut self, error: &ApiError, out: &mut Vec<u8>) {
+            write_error(out, error);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_defect_in_mid_stream_ends_it_with_an_error_and_interrupts_the_model() {
+        let (sender, events) = mpsc::channel(10);
+        let answers = Answers::new(vec![Answer::of_events(events)]);
+        let send = |text: &str| sender.try_send(Ok(AnswerEvent::Text(text.to_owned()))).unwrap();
+        send("one");
+        let responded = respond(answers, Defective, RequestLog::default(), |_| None, |_| {}).await;
+        let mut body = responded.unwrap().into_body();
+        let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(first, "data: one\n\n");
+        send("two");
+        let rest = body.collect().await.unwrap().to_bytes();
+        let error: serde_json::Value = serde_json::from_slice(rest.strip_prefix(b"data: ").unwrap()).unwrap();
+        assert_eq!(error["error"]["code"], "internal_error");
+        assert!(sender.is_closed(), "nobody reads the answer any more");
+        assert_eq!(reply::own_failure().status, StatusCode::INTERNAL_SERVER_ERROR);
+    }
+}

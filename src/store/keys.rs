@@ -110,7 +110,9 @@ impl Store {
     /// # Errors
     /// When SQLite fails.
     pub fn has_keys(&self) -> Result<bool, StoreError> {
-        self.with(|connection| connection.query_row("SELECT EXISTS (SELECT 1 FROM keys)", (), |row| row.get(0)))
+        self.with(|connection| {
+            connection.query_row("SELECT EXISTS (SELECT 1 FROM keys)", (), |row| row.get(0))
+        })
     }
 
     /// Keeps a new key; `false` where a key in use has its name.

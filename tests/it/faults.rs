@@ -1,13 +1,17 @@
 //! What goes wrong with the CLI, its clients and the system, and what must then be true.
 
 mod clients;
+mod clock;
 mod crashes;
 mod floods;
 mod hangs;
 mod lines;
+mod memory;
+mod resources;
 mod shutdown;
 mod slow_reader;
 mod starting;
+mod store;
 mod turns;
 
 use std::net::SocketAddr;
