@@ -174,7 +174,7 @@ impl Access {
     fn take_in(&self, stored: StoredKeys) -> bool {
         let StoredKeys { readable, unreadable } = stored;
         let has_unreadable = !unreadable.is_empty();
-        self.tell_unreadable(unreadable);
+        self.tell_unreadable(&unreadable);
         let mut ring = self.inner.ring.write().unwrap_or_else(PoisonError::into_inner);
         ring.renew(readable, wall_clock::timestamp());
         let has_keys = has_unreadable || !ring.is_empty();
@@ -182,7 +182,7 @@ impl Access {
     }
 
     /// Tells once of each.
-    fn tell_unreadable(&self, unreadable: Vec<StoreError>) {
+    fn tell_unreadable(&self, unreadable: &[StoreError]) {
         let mut told = self.inner.told.lock().unwrap_or_else(PoisonError::into_inner);
         let now: BTreeSet<String> = unreadable.iter().map(ToString::to_string).collect();
         for error in now.difference(&told) {

@@ -41,6 +41,8 @@ struct Opened {
     number: u64,
     /// How long to wait while another process writes.
     patience: Duration,
+    /// Whether what was read was no database. SQLite goes on with what it holds in memory, also when the file was put right.
+    is_suspect: bool,
 }
 
 /// Tells a file from another that was put into its place.
@@ -141,7 +143,13 @@ impl Store {
 
     fn ready(mut connection: Connection, file: Option<(PathBuf, FileId)>) -> Result<Self, StoreError> {
         set_up(&mut connection, BUSY)?;
-        Ok(Self(Arc::new(Mutex::new(Opened { connection, file, number: 0, patience: BUSY }))))
+        Ok(Self(Arc::new(Mutex::new(Opened {
+            connection,
+            file,
+            number: 0,
+            patience: BUSY,
+            is_suspect: false,
+        }))))
     }
 
     /// From here on waits so long at most while another process writes; [`BUSY`] until then. Whoever waits holds up all that
@@ -156,7 +164,8 @@ impl Store {
     }
 
     /// What there is to be seen of the database now. If another one was put into the place of its file, or none is there any
-    /// more, that one, or a new one, is opened: keys that were made or lost in that way are noticed too.
+    /// more, that one, or a new one, is opened: keys that were made or lost in that way are noticed too. One that could not be
+    /// read is opened again.
     ///
     /// # Errors
     /// When SQLite fails, or the file in that place cannot be opened.
@@ -171,7 +180,9 @@ impl Store {
     fn with<T>(&self, act: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         // Whoever panicked held a transaction, which SQLite rolled back.
         let mut opened = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(act(&mut opened.connection)?)
+        let done = act(&mut opened.connection);
+        opened.is_suspect |= done.as_ref().is_err_and(is_spoilt);
+        Ok(done?)
     }
 }
 
@@ -179,7 +190,8 @@ impl Opened {
     /// Opens what is in the file's place, if that is something else by now.
     fn follow(&mut self) -> Result<(), StoreError> {
         let Some((path, id)) = &self.file else { return Ok(()) };
-        if fs::metadata(path).is_ok_and(|file| id_of(&file) == *id) {
+        let is_another = fs::metadata(path).map_or(true, |file| id_of(&file) != *id);
+        if !is_another && !self.is_suspect {
             return Ok(());
         }
         let (path, folder) = (path.clone(), path.parent().unwrap_or(Path::new(".")).to_owned());
@@ -187,11 +199,20 @@ impl Opened {
         self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         let (mut connection, id) = Store::open_file(&folder, &path)?;
         set_up(&mut connection, self.patience)?;
-        tracing::warn!(path = %path.display(), "another database is in the place of the one that was open; it is read from now on");
+        if is_another {
+            tracing::warn!(path = %path.display(), "another database is in the place of the one that was open; it is read from now on");
+        }
         let (number, patience) = (self.number + 1, self.patience);
-        *self = Self { connection, file: Some((path, id)), number, patience };
+        *self = Self { connection, file: Some((path, id)), number, patience, is_suspect: false };
         Ok(())
     }
+}
+
+fn is_spoilt(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase)
+    )
 }
 
 fn id_of(file: &fs::Metadata) -> FileId {
@@ -280,6 +301,21 @@ mod tests {
         fs::remove_dir_all(&state).unwrap();
         store.seen().unwrap();
         assert_eq!(marked(&store), 0, "a new one");
+    }
+
+    #[test]
+    fn a_database_that_was_spoilt_and_put_right_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Store::open(folder.path()).unwrap());
+        let file = path(folder.path());
+        let whole = fs::read(&file).unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        fs::write(&file, vec![0xA5; whole.len()]).unwrap();
+        assert!(store.keys().is_err());
+        assert!(store.seen().is_err());
+        fs::write(&file, whole).unwrap();
+        store.seen().unwrap();
+        assert!(store.keys().unwrap().readable.is_empty());
     }
 
     #[test]

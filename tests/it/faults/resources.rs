@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -97,7 +97,15 @@ async fn without_processes_and_threads_a_request_is_503_and_the_others_go_on() {
     assert_eq!(said(&couplet.answer(&ask("hello")).await), "fine");
     fake.gone_within(SOON).await;
 
-    let before = couplet.limit(Resource::Nproc, Some(1));
+    // As that user: in a container root may not touch the limits of others.
+    let process = format!("--pid={}", couplet.running.id());
+    let limit = |processes: &str| {
+        let processes = format!("--nproc={processes}:");
+        let arguments = [&uid, &gid, "--clear-groups", "--", "/usr/bin/prlimit", &process, &processes];
+        let set = run(Path::new("/usr/bin/setpriv"), &arguments, &[], None, PATIENCE).expect("it starts");
+        assert!(set.success, "{set}");
+    };
+    limit("1");
     let (status, body) = couplet.answer(&ask("hello")).await;
     assert_eq!((status, &body["error"]["code"]), (503, &"cli_unavailable".into()), "{body}");
     let sentence = body["error"]["message"].as_str().expect("a sentence");
@@ -113,7 +121,7 @@ async fn without_processes_and_threads_a_request_is_503_and_the_others_go_on() {
     let fault = "no threads are left, and a large body is to be read";
     saw(Class::Resources, fault, Asked::NotStreaming, "it is read by the threads there are", Tried::Times(8));
 
-    couplet.limit(Resource::Nproc, before);
+    limit("512");
     assert_eq!(said(&couplet.answer(&ask("hello")).await), "fine");
     fake.gone_within(SOON).await;
     couplet.has_free_places(16).await;
@@ -184,6 +192,9 @@ impl Drop for SmallDisk {
 async fn a_full_disk_keeps_nobody_from_an_answer_and_what_was_used_is_written_once_there_is_room() {
     let fake = FakeCli::new(&Script::default());
     let Some(disk) = SmallDisk::at(fake.file("state"), 2048) else { return };
+    // The fake CLI gives up where it cannot write its notes; they are elsewhere.
+    fs::create_dir(fake.file("notes")).expect("a folder");
+    symlink(fake.file("notes"), fake.file("state/claude")).expect("a link");
     keep(&fake, &[stored("one"), with_quota("two"), with_quota("three")]);
     let couplet = CoupletProcess::start(&fake, &[]).await;
     assert_eq!(said(&answer(&couplet, "two").await), "fine");
