@@ -25,10 +25,12 @@ pub mod tenants;
 pub mod translate;
 pub mod turn;
 pub mod upstream;
+pub mod wall_clock;
 pub mod wire;
 
 use std::future::Future;
 use std::io;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +44,9 @@ use metrics::Metrics;
 use store::Store;
 use tenants::Tenants;
 use upstream::Upstream;
+
+/// How long the server waits at most while another process writes to its database. What could not be written is tried again.
+const STORE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Serves `listener` until `shutdown` is ready; then in phases:
 /// 1. `/health/ready` answers 503, new chat requests are refused and idle connections closed, while open answers, and those that
@@ -64,7 +69,9 @@ pub async fn run(
     let store = Store::open(&config.claude.process.state_dir).map_err(io::Error::other)?;
     let accounts = Accounts::new(store.clone())?;
     let limiter = Limiter::new(config.limits, accounts.clone());
-    let access = Access::new(&config.access, store).map_err(io::Error::other)?;
+    let access = Access::new(&config.access, store.clone()).map_err(io::Error::other)?;
+    // Somebody else's long write must not keep revocations and quotas from being read.
+    store.wait_at_most(STORE_PATIENCE).map_err(io::Error::other)?;
     let tenants = Tenants::new(config.claude, config.tenants)?;
     let media = media::Intake::new(config.media)?;
     let targets = config.http.aliases.values().map(|alias| alias.model.clone()).collect();
@@ -95,7 +102,11 @@ pub async fn run(
     };
     tokio::join!(server, keeping_up, end);
     // What was used last; it may wait for the disk.
-    let written = tokio::task::spawn_blocking(move || accounts.write()).await;
+    let written = tokio::task::spawn_blocking(move || {
+        store.wait_at_most(store::BUSY)?;
+        accounts.write()
+    })
+    .await;
     if let Err(error) =
         written.map_err(io::Error::other).and_then(|written| written.map_err(io::Error::other))
     {

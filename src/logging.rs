@@ -1,10 +1,17 @@
-//! The log: what is written, in which form. It goes to stderr.
+//! The log: what is written, in which form. It goes to stderr, by a thread of its own: whoever reads there may be slow, or not read
+//! at all, or be gone, and nothing waits for him but that thread.
+//!
+//! - [`bounded`]: lines that could be written as often as requests come.
+
+pub mod bounded;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Stderr, Write};
 use std::panic::PanicHookInfo;
+use std::sync::{Arc, OnceLock};
 
 use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -25,6 +32,17 @@ const UNLESS_NAMED: [&str; 2] = [crate::claude::session::CLI_STDERR, telemetry::
 
 /// The words for levels.
 const LEVELS: &str = "off, error, warn, info, debug, trace";
+
+/// Lines that wait to be written while nobody reads them, some 5 MB. Those beyond are lost, and the log says how many.
+const LINES_IN_WAITING: usize = 10_000;
+
+/// Held as long as there is to be a log. Dropped, it writes what waits, for which it waits a second at most.
+#[derive(Debug, Default)]
+pub struct Log {
+    /// Before the lines: its end may be worth one.
+    _traces: Traces,
+    _lines: Option<WorkerGuard>,
+}
 
 /// What is logged.
 #[derive(Debug, Clone)]
@@ -83,11 +101,12 @@ impl Value for LogFilter {
 
 /// Starts the log of this process, and its traces, as long as they are held. A second start has no effect.
 #[must_use]
-pub fn start(filter: LogFilter, format: LogFormat) -> Traces {
-    let terminal = std::io::stderr().is_terminal();
+pub fn start(filter: LogFilter, format: LogFormat) -> Log {
+    let terminal = io::stderr().is_terminal();
     let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let json = format == LogFormat::Json || (format == LogFormat::Auto && !terminal);
-    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
+    let (writer, guard) = without_waiting();
+    let lines = fmt::layer().with_writer(writer).with_ansi(colours).log_internal_errors(false);
     let lines = if json {
         lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
     } else {
@@ -98,13 +117,52 @@ pub fn start(filter: LogFilter, format: LogFormat) -> Traces {
         Err(error) => (Traces::default(), None, Some(error)),
     };
     let registry = tracing_subscriber::registry().with(lines.with_filter(filter.targets));
-    if registry.with(spans).try_init().is_ok() {
+    let is_first = registry.with(spans).try_init().is_ok();
+    if is_first {
         std::panic::set_hook(Box::new(tell_panic));
     }
     if let Some(problem) = problem {
         tracing::warn!(%problem, "there will be no traces");
     }
-    traces
+    Log { _traces: traces, _lines: is_first.then_some(guard) }
+}
+
+/// Writes lines to stderr by a thread of its own.
+fn without_waiting() -> (NonBlocking, WorkerGuard) {
+    let counter = Arc::new(OnceLock::new());
+    let stderr = Lines { to: io::stderr(), counter: Arc::clone(&counter), told: 0 };
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(LINES_IN_WAITING)
+        .thread_name("log")
+        .finish(stderr);
+    // The only one who sets it.
+    let _ = counter.set(writer.error_counter());
+    (writer, guard)
+}
+
+/// Where lines are written. It tells of those that found no room, as soon as it can write again.
+struct Lines {
+    to: Stderr,
+    counter: Arc<OnceLock<ErrorCounter>>,
+    /// How many of them the log was told of.
+    told: usize,
+}
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(line)?;
+        let lost = self.counter.get().map_or(0, ErrorCounter::dropped_lines);
+        if lost > self.told {
+            let lines = lost - self.told;
+            self.told = lost;
+            tracing::warn!(lines, "lines of the log are lost: nobody read it for a while");
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
 }
 
 /// Tells where a defect is. The message only where it is a constant: one that was put together may hold a piece of what

@@ -10,17 +10,19 @@ pub mod denied;
 pub mod jwt;
 pub mod key_ring;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use secrecy::SecretString;
 use subtle::ConstantTimeEq;
 use tokio_util::sync::CancellationToken;
 
 use crate::caller::{Caller, TenantName};
+use crate::store::keys::StoredKeys;
 use crate::store::{Seen, Store, StoreError};
+use crate::wall_clock;
 use api_key::KeyHash;
 use denied::Denied;
 use jwt::{JwtSettings, JwtVerifier};
@@ -54,6 +56,8 @@ struct Inner {
     jwt: Option<JwtVerifier>,
     admin_key: Option<KeyHash>,
     store: Store,
+    /// What the log was told of keys that cannot be read.
+    told: Mutex<BTreeSet<String>>,
 }
 
 impl Access {
@@ -62,16 +66,18 @@ impl Access {
     /// # Errors
     /// When the store cannot be read.
     pub fn new(settings: &AccessSettings, store: Store) -> Result<Self, StoreError> {
-        let mut ring = KeyRing::of_settings(&settings.keys);
-        ring.renew(store.keys()?, Timestamp::now());
         let inner = Inner {
-            is_open: AtomicBool::new(settings.jwt.is_none() && ring.is_empty()),
-            ring: RwLock::new(ring),
+            is_open: AtomicBool::new(settings.jwt.is_none()),
+            ring: RwLock::new(KeyRing::of_settings(&settings.keys)),
             jwt: settings.jwt.clone(),
             admin_key: settings.admin_key.as_ref().map(api_key::hash_of),
             store,
+            told: Mutex::default(),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        let access = Self { inner: Arc::new(inner) };
+        let stored = access.inner.store.keys()?;
+        access.take_in(stored);
+        Ok(access)
     }
 
     /// Whether everybody may come in: there is no key, no revoked one either, and no tokens are believed.
@@ -95,7 +101,7 @@ impl Access {
             return Ok(Caller::anyone());
         }
         let offered = offered.ok_or(Denied::NoKey)?;
-        match (self.ring(|ring| ring.holder(offered, Timestamp::now()).cloned()), &self.inner.jwt) {
+        match (self.ring(|ring| ring.holder(offered, wall_clock::timestamp()).cloned()), &self.inner.jwt) {
             (Err(Denied::UnknownKey), Some(jwt)) if jwt::looks_like_one(offered) => jwt.bearer(offered),
             (verdict, _) => verdict,
         }
@@ -149,20 +155,40 @@ impl Access {
     /// Takes in what is new since the store was `seen`; what there is to be seen of it now.
     fn look(&self, seen: Option<Seen>) -> Result<Seen, StoreError> {
         let seen_now = self.inner.store.seen()?;
-        let now = Timestamp::now();
+        let now = wall_clock::timestamp();
         if seen == Some(seen_now) {
             if self.ring(|ring| ring.end_what_is_over(now)) {
                 self.inner.ring.write().unwrap_or_else(PoisonError::into_inner).begin_again(now);
             }
         } else {
             let stored = self.inner.store.keys()?;
-            let mut ring = self.inner.ring.write().unwrap_or_else(PoisonError::into_inner);
-            ring.renew(stored, now);
-            if !ring.is_empty() && self.inner.is_open.swap(false, Ordering::AcqRel) {
+            if self.take_in(stored) {
                 tracing::info!("there are keys now: from here on only they open the server");
             }
         }
         Ok(seen_now)
+    }
+
+    /// Takes in what the store holds now; whether the server was open until then, and no longer is. One that cannot be read
+    /// opens nothing, but is a key all the same: it closes the server.
+    fn take_in(&self, stored: StoredKeys) -> bool {
+        let StoredKeys { readable, unreadable } = stored;
+        let has_unreadable = !unreadable.is_empty();
+        self.tell_unreadable(&unreadable);
+        let mut ring = self.inner.ring.write().unwrap_or_else(PoisonError::into_inner);
+        ring.renew(readable, wall_clock::timestamp());
+        let has_keys = has_unreadable || !ring.is_empty();
+        has_keys && self.inner.is_open.swap(false, Ordering::AcqRel)
+    }
+
+    /// Tells once of each.
+    fn tell_unreadable(&self, unreadable: &[StoreError]) {
+        let mut told = self.inner.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let now: BTreeSet<String> = unreadable.iter().map(ToString::to_string).collect();
+        for error in now.difference(&told) {
+            tracing::error!(error, "a key in the database cannot be read: it opens nothing");
+        }
+        *told = now;
     }
 
     fn ring<T>(&self, look: impl FnOnce(&KeyRing) -> T) -> T {

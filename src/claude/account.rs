@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::failure::{ApiFailureKind, TurnFailure};
 use super::frame_out::RateLimit;
 use super::subscription::{Rejection, Standing, SubscriptionState};
+use crate::wall_clock;
 
 /// The longest message of a failure that is remembered, in characters.
 const MESSAGE: usize = 1000;
@@ -209,7 +210,7 @@ impl Account {
     pub fn subscription(&self) -> SubscriptionState {
         let now = Instant::now();
         let state = self.lock(now);
-        let mut told = state.subscription.at(SystemTime::now());
+        let mut told = state.subscription.at(wall_clock::now());
         let limits = state.refusals.iter().filter(|refusal| matches!(refusal.why, Why::UsageLimit { .. }));
         for refusal in limits {
             if refusal.of == Asked::Everything {
@@ -243,7 +244,7 @@ impl Account {
     fn close(&self, why: Why, of: Asked, resets_at: Option<SystemTime>, by: u64) {
         let now = Instant::now();
         // From here on the monotonic clock counts: the wall clock may be set. A reset that has passed already cannot be gone by.
-        let left = resets_at.and_then(|at| at.duration_since(SystemTime::now()).ok());
+        let left = resets_at.and_then(|at| at.duration_since(wall_clock::now()).ok());
         let until = left.filter(|left| !left.is_zero()).and_then(|left| now.checked_add(left));
         let mut state = self.lock(now);
         let known = state.refusals.iter().position(|known| known.of == of && known.why.is_like(&why));
@@ -308,7 +309,7 @@ impl AccountUse {
             TurnFailure::Api { kind: ApiFailureKind::Permission, sentence, .. } => (sentence, None),
             _ => return,
         };
-        let (message, at) = (sentence.chars().take(MESSAGE).collect(), SystemTime::now());
+        let (message, at) = (sentence.chars().take(MESSAGE).collect(), wall_clock::now());
         let mut state = self.account.lock(Instant::now());
         if let Some((Why::UsageLimit { sentence }, _, resets_at)) = &refusal {
             let rejection = Rejection { sentence: sentence.clone(), resets_at: *resets_at, at };
@@ -365,7 +366,7 @@ impl Refusal {
 
     /// By the wall clock as it goes now.
     fn resets_at(&self, now: Instant) -> Option<SystemTime> {
-        self.until.and_then(|until| SystemTime::now().checked_add(until.saturating_duration_since(now)))
+        self.until.and_then(|until| wall_clock::now().checked_add(until.saturating_duration_since(now)))
     }
 }
 

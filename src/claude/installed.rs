@@ -7,6 +7,7 @@ use super::credential::Credential;
 use super::failure::TurnFailure;
 use super::features::{self, CliFeatures};
 use super::process::{self, CliProcess, Output, OutputBounds, Spawner};
+use super::shortage;
 use super::starts::{Starting, Starts};
 use super::supply::ProcessSettings;
 
@@ -17,9 +18,9 @@ impl CliProgram {
     /// When it cannot be started or fails; the message names the program and the argument.
     pub async fn say(&self, argument: &str) -> std::io::Result<String> {
         let arguments: Vec<&str> = self.subcommand().into_iter().chain([argument]).collect();
-        process::output_of(self.path(), &arguments).await.map_err(|error| {
-            std::io::Error::new(error.kind(), format!("`{} {argument}`: {error}", self.path().display()))
-        })
+        process::output_of(self.path(), &arguments)
+            .await
+            .map_err(|error| shortage::about(format!("`{} {argument}`", self.path().display()), error))
     }
 
     /// Its version, as `2.1.329`.

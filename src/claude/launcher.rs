@@ -4,6 +4,7 @@
 //! `exec`. It is a program of its own because the alternative (`pre_exec`) is unsafe code. In the new process it
 //! - asks for a signal when the server dies, so that no CLI outlives a killed server (the stdin pipe alone is not
 //!   enough: in the middle of an answer the CLI does not notice that it is closed);
+//! - asks to be the one that ends when the system runs out of memory, rather than the server;
 //! - reads the credential from the first line of its stdin and leaves it in a pipe for the CLI, so that it is in no
 //!   environment, no argument and no file.
 
@@ -15,6 +16,8 @@ use std::process::ExitCode;
 
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Signal};
+
+use super::memory;
 
 /// The hidden subcommand.
 pub const SUBCOMMAND: &str = "__exec";
@@ -88,6 +91,7 @@ fn fail(reason: &str) -> ExitCode {
 
 fn become_cli(launch: &Launch<'_>) -> io::Result<std::convert::Infallible> {
     die_with(launch.parent)?;
+    memory::be_ended_first();
     #[expect(clippy::disallowed_types, reason = "the launcher starts nothing: it becomes the CLI")]
     let mut command = std::process::Command::new(launch.program);
     command.args(launch.arguments);

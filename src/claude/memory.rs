@@ -9,6 +9,10 @@ pub const OF_A_PROCESS: u64 = 180 * 1024 * 1024;
 /// What a process of the stand-in takes, in bytes.
 const OF_A_STAND_IN: u64 = 8 * 1024 * 1024;
 
+/// How much more readily than others the kernel ends a process of the CLI (`oom_score_adj`, -1000 to 1000): as if it held half of
+/// all memory more than it does. One conversation is lost then, and not the server with all of them.
+const OOM_SCORE: i32 = 500;
+
 /// What a process of that program will take, in bytes, until it is looked at.
 #[must_use]
 pub fn expected_of(program: &CliProgram) -> u64 {
@@ -42,6 +46,16 @@ pub fn of_process(id: i32) -> u64 {
     let memory_only = ProcessRefreshKind::nothing().with_memory();
     system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, memory_only);
     system.process(pid).map_or(OF_A_PROCESS, sysinfo::Process::memory)
+}
+
+/// Has the kernel end this process, and what it becomes, rather than the server, when memory runs out. Everybody may make his
+/// own score worse; where there is none to be had, all stays as it is.
+pub fn be_ended_first() {
+    const SCORE: &str = "/proc/self/oom_score_adj";
+    let now = std::fs::read_to_string(SCORE).ok().and_then(|score| score.trim().parse::<i32>().ok());
+    if now.is_some_and(|now| now < OOM_SCORE) {
+        let _ = std::fs::write(SCORE, OOM_SCORE.to_string());
+    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,8 @@
 //! - [`memory`]: how much of it there is, and processes take; [`budget`]: what they may take together.
 //! - `answering`: one turn, from the queue to the end of its process or to its next turn.
 //! - `counting`: how many tokens a turn would be.
-//! - [`catalog`], [`credential`], [`failure`]: the models, who is signed in, what can go wrong.
+//! - [`catalog`], [`credential`], [`failure`], [`shortage`]: the models, who is signed in, what can go wrong, what there is too
+//!   little of.
 //! - [`account`]: whether the credential may be used at the moment; [`subscription`]: how far its limits are used;
 //!   [`sign_out`]: its end.
 //! - [`cli_command`]: harmless commands of the CLI, for the operator.
@@ -56,6 +57,7 @@ pub mod running;
 pub mod said;
 pub mod session;
 pub mod shaping;
+pub mod shortage;
 pub mod sign_out;
 pub mod sink;
 pub mod starts;

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +27,10 @@ use super::running::Listed;
 
 /// How long the last words of a process that has ended may take to be read.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// Said of a process that was killed, and not by Couplet. Nobody tells why; this is why it usually is.
+const KILLED: &str = "killed by signal 9, as the system does when memory runs out; the server's operator can look into the \
+                      kernel's log, and lower COUPLET_MEMORY_BUDGET";
 
 /// How much of the end of a process's stderr is kept, in bytes. The rest is read and dropped.
 const STDERR_TAIL: usize = 4 * 1024;
@@ -389,9 +394,14 @@ impl CliProcess {
 
     /// Waits for the end of a process whose output has ended, killing what is left of it and of its group.
     pub async fn reap(&mut self) -> String {
-        let _ = tokio::time::timeout(Duration::from_millis(200), self.group.ended()).await;
+        let by_itself = tokio::time::timeout(Duration::from_millis(200), self.group.ended()).await.is_ok();
         self.kill();
-        self.group.child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string())
+        match self.group.child.wait().await {
+            Ok(status) if status.signal() != Some(Signal::KILL.as_raw()) => status.to_string(),
+            Ok(_) if by_itself => KILLED.to_owned(),
+            Ok(_) => "its output ended before it did".to_owned(),
+            Err(error) => error.to_string(),
+        }
     }
 
     /// Whether the process ended because the launcher could not become the CLI.

@@ -9,7 +9,8 @@ use couplet::caller::Limits;
 use couplet::caller::TenantName;
 use couplet::config::{ServeArguments, Settings, Surroundings, state_dir};
 use couplet::store::Store;
-use couplet::store::keys::StoredKey;
+use couplet::store::keys::{StoredKey, StoredKeys};
+use couplet::wall_clock;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -118,7 +119,7 @@ fn new(arguments: NewArguments) -> Outcome {
             tokens_per_day: arguments.daily_tokens,
             tokens_per_month: arguments.monthly_tokens,
         },
-        created_at: Timestamp::now(),
+        created_at: wall_clock::timestamp(),
         expires_at: arguments.expires,
         revoked_at: None,
     };
@@ -143,11 +144,15 @@ fn new(arguments: NewArguments) -> Outcome {
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "the list is the command's output")]
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "the list is the command's output")]
 fn list(as_json: bool, all: bool) -> Outcome {
     let (_, store) = open()?;
-    let now = Timestamp::now();
-    let keys = store.keys()?.into_iter().filter(|key| all || as_json || key.is_in_use(now));
+    let now = wall_clock::timestamp();
+    let StoredKeys { readable, unreadable } = store.keys()?;
+    for error in &unreadable {
+        eprintln!("{error}. It opens nothing.");
+    }
+    let keys = readable.into_iter().filter(|key| all || as_json || key.is_in_use(now));
     if as_json {
         let keys: Vec<Value> = keys.map(|key| key.shown()).collect();
         println!("{:#}", json!({"object": "list", "data": keys}));
@@ -169,7 +174,7 @@ fn list(as_json: bool, all: bool) -> Outcome {
 #[expect(clippy::print_stderr, reason = "it talks to its user")]
 fn revoke(key: &str) -> Outcome {
     let (_, store) = open()?;
-    match store.revoke_key(key, Timestamp::now())? {
+    match store.revoke_key(key, wall_clock::timestamp())? {
         Some(revoked) => {
             eprintln!("The key {:?} ({}) is revoked.", revoked.name, revoked.id);
             Ok(())
@@ -242,7 +247,7 @@ fn tenant(name: &str) -> Result<TenantName, String> {
 
 /// A point in the future.
 fn expiry(text: &str) -> Result<Timestamp, String> {
-    let now = Timestamp::now();
+    let now = wall_clock::timestamp();
     let at = match text.parse::<Date>() {
         Ok(date) => TimeZone::UTC.to_timestamp(date.at(0, 0, 0, 0)).ok(),
         Err(_) => text

@@ -10,6 +10,7 @@ mod serve;
 mod signals;
 mod upstream;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -87,7 +88,10 @@ fn installed_cli(flag: Option<PathBuf>) -> Result<PathBuf, Box<dyn std::error::E
 
 /// Runs `work` to its end; an error is told on stderr.
 fn in_runtime(work: impl Future<Output = std::io::Result<()>>) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    // Where the system has no threads left, tokio panics.
+    let build = || tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let no_threads = |_panic| std::io::Error::other("The system lets this process start no threads.");
+    let runtime = std::panic::catch_unwind(build).map_err(no_threads).flatten();
     match runtime.and_then(|runtime| runtime.block_on(work)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&error),
@@ -108,8 +112,8 @@ fn shutdown_signal() -> std::io::Result<impl Future<Output = ()>> {
 }
 
 /// Says why a command cannot do its work.
-#[expect(clippy::print_stderr, reason = "the one sentence the user must see, whatever the log's level")]
 fn complain(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("couplet: {error}");
+    // The one sentence the user must see, whatever the log's level; if he is gone, that is no reason to panic.
+    let _ = writeln!(std::io::stderr(), "couplet: {error}");
     ExitCode::from(UNUSABLE)
 }

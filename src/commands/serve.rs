@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use couplet::config::{Config, ConfigError, ServeArguments, Settings, Surroundings};
-use couplet::logging;
-use couplet::telemetry::Traces;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use couplet::logging::{self, Log};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::signals;
@@ -15,8 +15,8 @@ use super::{complain, in_runtime};
 /// Runs the server until it is asked to end.
 pub fn run(arguments: &ServeArguments) -> ExitCode {
     match configure(arguments) {
-        // The traces are held to the end, so that the last of them are sent.
-        Ok((config, _traces)) => match signals::end_when_asked(config.shutdown_grace) {
+        // Held to the end, so that the last lines and traces are written.
+        Ok((config, _log)) => match signals::end_when_asked(config.shutdown_grace) {
             Ok(asked) => in_runtime(serve(config, asked)),
             Err(error) => complain(&error),
         },
@@ -24,14 +24,14 @@ pub fn run(arguments: &ServeArguments) -> ExitCode {
     }
 }
 
-fn configure(arguments: &ServeArguments) -> Result<(Config, Traces), ConfigError> {
+fn configure(arguments: &ServeArguments) -> Result<(Config, Log), ConfigError> {
     let around = Surroundings::of_this_process();
     let loaded = Settings::load(arguments, &around)?;
-    let traces = logging::start(loaded.settings.log.clone(), loaded.settings.log_format);
+    let log = logging::start(loaded.settings.log.clone(), loaded.settings.log_format);
     for hint in &loaded.hints {
         tracing::warn!("{hint}");
     }
-    Ok((Config::new(loaded.settings, &around)?, traces))
+    Ok((Config::new(loaded.settings, &around)?, log))
 }
 
 async fn serve(mut config: Config, asked: CancellationToken) -> std::io::Result<()> {
@@ -40,6 +40,7 @@ async fn serve(mut config: Config, asked: CancellationToken) -> std::io::Result<
         return Ok(());
     };
     raise_descriptor_limit();
+    survive_full_files()?;
     tracing::info!("listening on http://{}/v1", listener.local_addr()?);
     couplet::run(listener, config, asked.cancelled_owned()).await
 }
@@ -57,6 +58,13 @@ async fn listen(config: &mut Config) -> std::io::Result<TcpListener> {
     TcpListener::bind(config.address).await.map_err(|error| {
         std::io::Error::new(error.kind(), format!("Cannot listen on {}: {error}.", config.address))
     })
+}
+
+/// Has a write beyond the largest file that this process may make (`ulimit -f`) fail like one to a full disk. Left alone, the signal
+/// that comes of it ends the process.
+fn survive_full_files() -> std::io::Result<()> {
+    // Its handler stays when the stream of signals is dropped. Programs that are started do not inherit it.
+    signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).map(drop)
 }
 
 /// Allows as many open descriptors as the system lets this process have: each answer takes five, and the usual limit of

@@ -5,7 +5,6 @@
 
 use std::io;
 use std::process;
-use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 /// what an exit takes, three seconds.
 const CLOSING: Duration = Duration::from_millis(2700);
 
-/// How long the log may take for its last line. It may be a pipe that nobody reads.
+/// How long the log is given for its last line. It may be a pipe that nobody reads.
 const LAST_LINE: Duration = Duration::from_millis(100);
 
 /// From now on a first signal cancels the token. Then the program has the grace time and three seconds more; what is left
@@ -59,14 +58,8 @@ pub fn end_when_asked(grace: Duration) -> io::Result<CancellationToken> {
 /// Ends the program with all its processes.
 fn end(status: i32, why: &'static str) -> ! {
     running::kill_all();
-    let (told, is_told) = channel();
-    let teller = thread::Builder::new().spawn(move || {
-        tracing::warn!("{why}");
-        // Nobody may wait any more.
-        let _ = told.send(());
-    });
-    if teller.is_ok() {
-        let _ = is_told.recv_timeout(LAST_LINE);
-    }
+    tracing::warn!("{why}");
+    // The log is written by a thread of its own.
+    thread::sleep(LAST_LINE);
     process::exit(status)
 }

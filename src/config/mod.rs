@@ -288,8 +288,8 @@ fn access(settings: &Settings) -> Result<AccessSettings, ConfigError> {
 /// Whether `couplet keys` ever made a key for this server.
 fn has_keys(state_dir: &Path) -> Result<bool, ConfigError> {
     let store = Store::look(state_dir).map_err(|error| ConfigError(error.to_string()))?;
-    let keys = store.map(|store| store.keys()).transpose().map_err(|error| ConfigError(error.to_string()))?;
-    Ok(keys.is_some_and(|keys| !keys.is_empty()))
+    let has_keys = store.map(|store| store.has_keys()).transpose();
+    Ok(has_keys.map_err(|error| ConfigError(error.to_string()))?.unwrap_or(false))
 }
 
 /// What the CLI is signed in with in demo mode. It makes a folder of its own for what the CLI keeps, so that the owner's

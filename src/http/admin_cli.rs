@@ -1,7 +1,5 @@
 //! `POST /admin/cli`: harmless commands of the CLI, for the server's operator.
 
-use std::time::SystemTime;
-
 use axum::extract::{Request, State};
 use axum::routing::post;
 use axum::{Json, Router};
@@ -12,6 +10,7 @@ use super::{App, operator};
 use crate::claude::cli_command::CliCommand;
 use crate::openai::error::ApiError;
 use crate::translate::failure;
+use crate::wall_clock;
 
 /// The route.
 pub fn router() -> Router<App> {
@@ -31,7 +30,7 @@ async fn run(State(app): State<App>, request: Request) -> Result<Json<Value>, Ap
     let command = order.command.as_str().and_then(CliCommand::named).ok_or_else(not_allowed)?;
     let (_, claude) = operator::tenant(&app, order.tenant.as_deref())?;
     let output = claude.run_command(command).await;
-    let output = output.map_err(|error| failure::api_error(&error, SystemTime::now()))?;
+    let output = output.map_err(|error| failure::api_error(&error, wall_clock::now()))?;
     Ok(Json(json!({
         "command": command.name(),
         "exit_code": output.exit_code,

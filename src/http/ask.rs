@@ -1,7 +1,5 @@
 //! From a translated request to its answer: what all endpoints that ask the model have in common.
 
-use std::time::SystemTime;
-
 use axum::Json;
 use axum::http::StatusCode;
 use axum::http::header::{HeaderName, HeaderValue};
@@ -20,6 +18,7 @@ use crate::limits::estimate::Estimate;
 use crate::openai::error::ApiError;
 use crate::translate::media_failure;
 use crate::turn::{MediaSource, Parameter, Turn};
+use crate::wall_clock;
 
 /// Names the parameters of a request that were accepted but not honoured as they were.
 pub(super) const IGNORED: HeaderName = HeaderName::from_static("x-couplet-ignored");
@@ -235,8 +234,7 @@ fn name(field: &str, ignored: &mut Vec<String>) {
 /// What all chunks of an answer share, beside the model: an id with that prefix, and the time in Unix seconds.
 #[must_use]
 pub fn new_head(prefix: &str) -> (String, u64) {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    (format!("{prefix}-{}", Uuid::new_v4().simple()), now.as_secs())
+    (format!("{prefix}-{}", Uuid::new_v4().simple()), wall_clock::unix_seconds())
 }
 
 fn name_ignored(mut response: Response, ignored: &[String]) -> Response {

@@ -1,7 +1,7 @@
 //! Reading the body of a request: so large, so slow and of so many pieces, and no more of them at once than there is room for.
 
 use std::error::Error;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use axum::extract::Request;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
@@ -16,6 +16,7 @@ use super::guard::Asker;
 use crate::claude::failure::TurnFailure;
 use crate::openai::error::ApiError;
 use crate::translate::failure;
+use crate::wall_clock;
 use crate::wire::parse::{Parsed, parse};
 
 /// The largest body, in bytes, unpacked. Anthropic's API takes 32 MB.
@@ -84,7 +85,7 @@ pub async fn read_as<T: Send + 'static>(
 }
 
 fn shutting_down() -> ApiError {
-    failure::api_error(&TurnFailure::ShuttingDown, SystemTime::now())
+    failure::api_error(&TurnFailure::ShuttingDown, wall_clock::now())
 }
 
 /// The bytes, and a large one's place.
@@ -122,7 +123,7 @@ async fn bytes(request: Request) -> Result<(Vec<u8>, Option<SemaphorePermit<'sta
 
 async fn place_in_memory() -> Result<SemaphorePermit<'static>, ApiError> {
     let place = tokio::time::timeout(PATIENCE, LARGE_IN_MEMORY.acquire()).await;
-    place.ok().and_then(Result::ok).ok_or_else(|| failure::api_error(&TurnFailure::Busy, SystemTime::now()))
+    place.ok().and_then(Result::ok).ok_or_else(|| failure::api_error(&TurnFailure::Busy, wall_clock::now()))
 }
 
 fn unreadable(error: &(dyn Error + Send + Sync + 'static)) -> ApiError {

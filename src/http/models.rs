@@ -1,7 +1,5 @@
 //! `GET /v1/models` and `/v1/models/{id}`, for clients of either API.
 
-use std::time::SystemTime;
-
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
@@ -16,6 +14,7 @@ use crate::openai::error::ApiError;
 use crate::openai::model::{Model, ModelList};
 use crate::translate::{failure, models};
 use crate::turn::Turn;
+use crate::wall_clock;
 
 /// The routes. Ids may contain slashes.
 pub fn router() -> Router<App> {
@@ -53,7 +52,7 @@ async fn one(
 
 async fn listed(app: &App, who: &Asker) -> Result<Vec<Model>, ApiError> {
     let claude = &who.claude;
-    let known = claude.models().await.map_err(|error| failure::api_error(&error, SystemTime::now()))?;
+    let known = claude.models().await.map_err(|error| failure::api_error(&error, wall_clock::now()))?;
     let aliases = &app.http.aliases;
     let mut listed = models::listed(&known, aliases, |id| claude.catalog().sizes(id));
     if let Some(allowed) = &who.caller.models {
@@ -79,7 +78,7 @@ pub async fn resolve<M>(app: &App, who: &Asker, turn: &mut Turn<M>) -> Result<()
     if passes && allowed.is_none() {
         return Ok(());
     }
-    let known = who.claude.models().await.map_err(|error| failure::api_error(&error, SystemTime::now()))?;
+    let known = who.claude.models().await.map_err(|error| failure::api_error(&error, wall_clock::now()))?;
     let may_ask = allowed
         .is_none_or(|allowed| models::is_allowed(&name, &turn.model, allowed, &known, &app.http.aliases));
     if may_ask && (passes || models::is_listed(&turn.model, &known)) {

@@ -1,7 +1,6 @@
 //! Errors as responses.
 
 use std::any::Any;
-use std::time::SystemTime;
 
 use axum::Json;
 use axum::http::header::{CONNECTION, HeaderName, HeaderValue, RETRY_AFTER};
@@ -13,6 +12,7 @@ use super::request_log::{ErrorCode, RequestLog};
 use crate::claude::failure::TurnFailure;
 use crate::openai::error::ApiError;
 use crate::translate::failure;
+use crate::wall_clock;
 
 /// Tells the SDKs whether to repeat a request, above what they make of its status.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
@@ -55,7 +55,7 @@ impl IntoResponse for ApiError {
 #[must_use]
 pub fn failed_turn(failure: &TurnFailure, log: &RequestLog, sent_as: SentAs) -> ApiError {
     log.cause(failure.kind());
-    failure::api_error(failure, SystemTime::now()).in_words_of(sent_as)
+    failure::api_error(failure, wall_clock::now()).in_words_of(sent_as)
 }
 
 /// For methods that a path does not have.
@@ -68,7 +68,38 @@ pub async fn wrong_method(method: Method, uri: Uri) -> ApiError {
 /// For a defect of Couplet that made a handler panic. The log has it already: see [`crate::logging`].
 #[must_use]
 pub fn after_panic(_panic: Box<dyn Any + Send>) -> Response {
+    own_failure().into_response()
+}
+
+/// What the client reads of a defect of Couplet.
+#[must_use]
+pub fn own_failure() -> ApiError {
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "Couplet itself failed. See its log.")
         .with_code("internal_error")
-        .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::Router;
+    use axum::body::Body;
+    use axum::extract::Request;
+    use axum::routing::get;
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+    use tower_http::catch_panic::CatchPanicLayer;
+
+    #[tokio::test]
+    async fn a_handler_that_panics_is_500_with_a_sentence() {
+        async fn defective() -> Response {
+            panic!("a defect")
+        }
+        let router = Router::new().route("/", get(defective)).layer(CatchPanicLayer::custom(after_panic));
+        let response = router.oneshot(Request::new(Body::empty())).await.unwrap();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["error"]["code"], "internal_error");
+        assert_eq!(body["error"]["message"], "Couplet itself failed. See its log.");
+    }
 }

@@ -1,6 +1,7 @@
 //! An answer as server-sent events.
 
 use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -96,7 +97,11 @@ struct EventStream<F> {
 impl<F: StreamForm> EventStream<F> {
     fn into_stream(self) -> impl Stream<Item = Result<Bytes, Infallible>> {
         stream::unfold(self, |mut stream| async move {
-            let bytes = stream.next_bytes().await?;
+            // After the headers nobody else can tell the client.
+            let bytes = match AssertUnwindSafe(stream.next_bytes()).catch_unwind().await {
+                Ok(bytes) => bytes?,
+                Err(_panic) => stream.after_panic(),
+            };
             Some((Ok(bytes), stream))
         })
     }
@@ -148,6 +153,18 @@ impl<F: StreamForm> EventStream<F> {
         }
     }
 
+    /// The end of the stream after a defect of Couplet's own, which the log has already.
+    fn after_panic(&mut self) -> Bytes {
+        self.ended = true;
+        // The model is interrupted, and what it was let in with is settled.
+        self.answers = Answers::new(Vec::new());
+        let error = reply::own_failure();
+        self.log.fail(error.code.unwrap_or(error.kind), error.status);
+        let mut bytes = Vec::new();
+        self.form.failure(&error, &mut bytes);
+        bytes.into()
+    }
+
     fn write_failure(&mut self, error: &TurnFailure, bytes: &mut Vec<u8>) {
         self.ended = true;
         let api_error = reply::failed_turn(error, &self.log, self.sent_as);
@@ -173,4 +190,53 @@ pub fn write_data(bytes: &mut Vec<u8>, write_json: impl FnOnce(&mut Vec<u8>) -> 
         return;
     }
     bytes.extend_from_slice(b"\n\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::claude::Answer;
+    use axum::http::StatusCode;
+    use http_body_util::BodyExt;
+    use tokio::sync::mpsc;
+
+    /// A defect of Couplet's: it cannot write down an answer's second piece.
+    struct Defective;
+
+    impl StreamForm for Defective {
+        const KEEP_ALIVE: &'static [u8] = COMMENT;
+
+        fn event(&mut self, _of: usize, event: AnswerEvent, out: &mut Vec<u8>) {
+            match event {
+                AnswerEvent::Text(text) if text == "one" => out.extend_from_slice(b"data: one\n\n"),
+                other => panic!("{other:?}"),
+            }
+        }
+
+        fn done(&mut self, out: &mut Vec<u8>) {
+            out.extend_from_slice(DONE);
+        }
+
+        fn failure(&mut self, error: &ApiError, out: &mut Vec<u8>) {
+            write_error(out, error);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_defect_in_mid_stream_ends_it_with_an_error_and_interrupts_the_model() {
+        let (sender, events) = mpsc::channel(10);
+        let answers = Answers::new(vec![Answer::of_events(events)]);
+        let send = |text: &str| sender.try_send(Ok(AnswerEvent::Text(text.to_owned()))).unwrap();
+        send("one");
+        let responded = respond(answers, Defective, RequestLog::default(), |_| None, |_| {}).await;
+        let mut body = responded.unwrap().into_body();
+        let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(first, "data: one\n\n");
+        send("two");
+        let rest = body.collect().await.unwrap().to_bytes();
+        let error: serde_json::Value = serde_json::from_slice(rest.strip_prefix(b"data: ").unwrap()).unwrap();
+        assert_eq!(error["error"]["code"], "internal_error");
+        assert!(sender.is_closed(), "nobody reads the answer any more");
+        assert_eq!(reply::own_failure().status, StatusCode::INTERNAL_SERVER_ERROR);
+    }
 }

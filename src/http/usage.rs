@@ -7,14 +7,15 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use jiff::ToSpan;
 use jiff::civil::Date;
-use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
 
 use super::App;
 use crate::limits::clock::day_of;
 use crate::openai::error::ApiError;
 use crate::store::usage::{Amounts, UsageFound, UsageQuery, UsageRow};
+use crate::wall_clock;
 
 /// The most rows of an answer.
 const MAX_ROWS: usize = 10_000;
@@ -34,7 +35,7 @@ async fn usage(
     State(app): State<App>,
     Query(parameters): Query<HashMap<String, String>>,
 ) -> Result<Response, ApiError> {
-    let query = query(&parameters, day_of(Timestamp::now()))?;
+    let query = query(&parameters, day_of(wall_clock::timestamp()))?;
     let accounts = app.limiter.accounts().clone();
     let found = tokio::task::spawn_blocking(move || accounts.find(&query)).await;
     match found {

@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
+use crate::wall_clock;
+
 /// That moment: when somebody first asked.
 static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
@@ -35,7 +37,7 @@ impl Clock {
         if let Some(fake) = &self.fake {
             return fake.timestamp();
         }
-        Timestamp::now()
+        wall_clock::timestamp()
     }
 
     /// The day, in UTC.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard};
+use std::time::Duration;
 
 use super::accounts::Accounts;
 use super::callers::{Callers, MAX_METERS, SharedMeter, lock};
@@ -16,6 +17,7 @@ use super::refusal::{Holder, Refusal};
 use super::standing::Standing;
 
 use crate::caller::{Caller, Limits, TenantName};
+use crate::logging::bounded::{BoundedLines, LeftOut};
 use crate::store::usage::Whose;
 
 /// How often the store is asked before a turn is refused. Once is enough, but for midnight.
@@ -44,6 +46,24 @@ pub(super) struct Inner {
     all: (Limits, SharedMeter),
     clock: Clock,
     pub(super) accounts: Accounts,
+    /// Requests that were refused because the store cannot be read.
+    unreadable: BoundedLines<Unreadable>,
+}
+
+/// Those of them that have no line in the log.
+#[derive(Debug, Default)]
+struct Unreadable;
+
+impl LeftOut for Unreadable {
+    type One = ();
+    const LINES: u32 = 1;
+    const WINDOW: Duration = Duration::from_secs(10);
+
+    fn count(&mut self, (): ()) {}
+
+    fn tell(&self, count: u64) {
+        tracing::error!(count, "more requests were refused: what was used of a quota cannot be read");
+    }
 }
 
 /// Limits that a caller falls under, and what is known of their holder.
@@ -84,6 +104,7 @@ impl Limiter {
             all: (settings.all, SharedMeter::default()),
             clock,
             accounts,
+            unreadable: BoundedLines::default(),
         }))
     }
 
@@ -215,7 +236,9 @@ impl Limiter {
             match tokio::task::spawn_blocking(look_up).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    tracing::error!(%error, "what was used of a quota cannot be read");
+                    if inner.unreadable.have_room(()) {
+                        tracing::error!(%error, "what was used of a quota cannot be read");
+                    }
                     return Err(Refusal::UsageUnknown);
                 }
                 Err(_stopping) => return Err(Refusal::UsageUnknown),

@@ -53,6 +53,15 @@ struct About {
     limits: Limits,
 }
 
+/// All keys of the store.
+#[derive(Debug, Default)]
+pub struct StoredKeys {
+    /// Those that can be read, revoked and over ones too, the oldest first.
+    pub readable: Vec<StoredKey>,
+    /// Why the others cannot.
+    pub unreadable: Vec<StoreError>,
+}
+
 impl StoredKey {
     /// Whether it opens the server.
     #[must_use]
@@ -77,17 +86,33 @@ impl StoredKey {
 }
 
 impl Store {
-    /// All keys, those that are revoked or over too, the oldest first.
+    /// All keys. A row that cannot be read is no reason to miss what became of the others.
     ///
     /// # Errors
-    /// When SQLite fails, or a row cannot be read.
-    pub fn keys(&self) -> Result<Vec<StoredKey>, StoreError> {
-        self.with(|connection| {
+    /// When SQLite fails.
+    pub fn keys(&self) -> Result<StoredKeys, StoreError> {
+        let rows = self.with(|connection| {
             let mut rows = connection.prepare_cached("SELECT * FROM keys ORDER BY created_at, id")?;
             rows.query_map((), |row| Ok(read(row)))?.collect::<rusqlite::Result<Vec<_>>>()
-        })?
-        .into_iter()
-        .collect()
+        })?;
+        let mut keys = StoredKeys::default();
+        for row in rows {
+            match row {
+                Ok(key) => keys.readable.push(key),
+                Err(error) => keys.unreadable.push(error),
+            }
+        }
+        Ok(keys)
+    }
+
+    /// Whether there is any key, revoked, over or not to be read.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn has_keys(&self) -> Result<bool, StoreError> {
+        self.with(|connection| {
+            connection.query_row("SELECT EXISTS (SELECT 1 FROM keys)", (), |row| row.get(0))
+        })
     }
 
     /// Keeps a new key; `false` where a key in use has its name.
@@ -185,7 +210,7 @@ mod tests {
     fn a_key_comes_back_as_it_was_kept() {
         let store = Store::in_memory().unwrap();
         assert!(store.add_key(&key(1, "one")).unwrap());
-        assert_eq!(store.keys().unwrap(), [key(1, "one")]);
+        assert_eq!(store.keys().unwrap().readable, [key(1, "one")]);
     }
 
     #[test]
@@ -199,7 +224,7 @@ mod tests {
         assert!(store.add_key(&key(2, "one")).unwrap());
         let later = StoredKey { created_at: Timestamp::from_second(2000).unwrap(), ..key(3, "one") };
         assert!(store.add_key(&later).unwrap());
-        assert_eq!(store.keys().unwrap().len(), 3);
+        assert_eq!(store.keys().unwrap().readable.len(), 3);
     }
 
     #[test]
@@ -211,8 +236,30 @@ mod tests {
         assert_eq!(store.revoke_key("key_2", now).unwrap().unwrap().name, "two");
         assert!(store.revoke_key("key_2", now).unwrap().is_none());
         assert!(store.revoke_key("nobody", now).unwrap().is_none());
-        let in_use: Vec<_> = store.keys().unwrap().into_iter().filter(|key| key.is_in_use(now)).collect();
+        let in_use: Vec<_> =
+            store.keys().unwrap().readable.into_iter().filter(|key| key.is_in_use(now)).collect();
         assert_eq!(in_use, [key(1, "one")]);
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_read_does_not_hide_the_others() {
+        let store = Store::in_memory().unwrap();
+        assert!(!store.has_keys().unwrap());
+        for (number, name) in [(1, "one"), (2, "two"), (3, "three"), (4, "four")] {
+            store.add_key(&key(number, name)).unwrap();
+        }
+        let spoil = "UPDATE keys SET about = '{' WHERE name = 'one';
+            UPDATE keys SET about = json_set(about, '$.tenant', '../x') WHERE name = 'two';
+            UPDATE keys SET created_at = 9223372036854775807 WHERE name = 'three';";
+        store.with(|connection| connection.execute_batch(spoil)).unwrap();
+        let keys = store.keys().unwrap();
+        assert_eq!(keys.readable, [key(4, "four")]);
+        let told: Vec<_> = keys.unreadable.iter().map(ToString::to_string).collect();
+        for (id, told) in ["key_1", "key_2", "key_3"].iter().zip(&told) {
+            assert!(told.contains(id), "{told}");
+        }
+        store.with(|connection| connection.execute_batch("DELETE FROM keys WHERE name = 'four'")).unwrap();
+        assert!(store.has_keys().unwrap());
     }
 
     #[test]

@@ -21,8 +21,8 @@ use rusqlite::{Connection, OpenFlags};
 /// The name of the database in the state folder.
 const FILE: &str = "couplet.db";
 
-/// How long to wait while another process writes.
-const BUSY: Duration = Duration::from_secs(5);
+/// How long to wait while another process writes; see [`Store::wait_at_most`].
+pub const BUSY: Duration = Duration::from_secs(5);
 
 /// What makes each version of the schema of the one before; `PRAGMA user_version` counts them. What stands here once was used,
 /// and is never changed: changes are added.
@@ -39,6 +39,10 @@ struct Opened {
     file: Option<(PathBuf, FileId)>,
     /// How many files were opened one after another.
     number: u64,
+    /// How long to wait while another process writes.
+    patience: Duration,
+    /// Whether what was read was no database. SQLite goes on with what it holds in memory, also when the file was put right.
+    is_suspect: bool,
 }
 
 /// Tells a file from another that was put into its place.
@@ -94,7 +98,10 @@ impl Store {
     pub fn open(state_dir: &Path) -> Result<Self, StoreError> {
         let path = path(state_dir);
         let (connection, id) = Self::open_file(state_dir, &path)?;
-        Self::ready(connection, Some((path, id)))
+        Self::ready(connection, Some((path.clone(), id))).map_err(|error| match error {
+            StoreError::Sqlite(error) => StoreError::Open { path, source: io::Error::other(error) },
+            other => other,
+        })
     }
 
     fn open_file(state_dir: &Path, path: &Path) -> Result<(Connection, FileId), StoreError> {
@@ -135,11 +142,30 @@ impl Store {
     }
 
     fn ready(mut connection: Connection, file: Option<(PathBuf, FileId)>) -> Result<Self, StoreError> {
-        set_up(&mut connection)?;
-        Ok(Self(Arc::new(Mutex::new(Opened { connection, file, number: 0 }))))
+        set_up(&mut connection, BUSY)?;
+        Ok(Self(Arc::new(Mutex::new(Opened {
+            connection,
+            file,
+            number: 0,
+            patience: BUSY,
+            is_suspect: false,
+        }))))
     }
+
+    /// From here on waits so long at most while another process writes; [`BUSY`] until then. Whoever waits holds up all that
+    /// share this connection.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn wait_at_most(&self, patience: Duration) -> Result<(), StoreError> {
+        let mut opened = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.patience = patience;
+        Ok(opened.connection.busy_timeout(patience)?)
+    }
+
     /// What there is to be seen of the database now. If another one was put into the place of its file, or none is there any
-    /// more, that one, or a new one, is opened: keys that were made or lost in that way are noticed too.
+    /// more, that one, or a new one, is opened: keys that were made or lost in that way are noticed too. One that could not be
+    /// read is opened again.
     ///
     /// # Errors
     /// When SQLite fails, or the file in that place cannot be opened.
@@ -154,7 +180,9 @@ impl Store {
     fn with<T>(&self, act: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         // Whoever panicked held a transaction, which SQLite rolled back.
         let mut opened = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(act(&mut opened.connection)?)
+        let done = act(&mut opened.connection);
+        opened.is_suspect |= done.as_ref().is_err_and(is_spoilt);
+        Ok(done?)
     }
 }
 
@@ -162,26 +190,37 @@ impl Opened {
     /// Opens what is in the file's place, if that is something else by now.
     fn follow(&mut self) -> Result<(), StoreError> {
         let Some((path, id)) = &self.file else { return Ok(()) };
-        if fs::metadata(path).is_ok_and(|file| id_of(&file) == *id) {
+        let is_another = fs::metadata(path).map_or(true, |file| id_of(&file) != *id);
+        if !is_another && !self.is_suspect {
             return Ok(());
         }
         let (path, folder) = (path.clone(), path.parent().unwrap_or(Path::new(".")).to_owned());
         // SQLite goes by names: closing the old one must not clear away what belongs to the new one.
         self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         let (mut connection, id) = Store::open_file(&folder, &path)?;
-        set_up(&mut connection)?;
-        tracing::warn!(path = %path.display(), "another database is in the place of the one that was open; it is read from now on");
-        *self = Self { connection, file: Some((path, id)), number: self.number + 1 };
+        set_up(&mut connection, self.patience)?;
+        if is_another {
+            tracing::warn!(path = %path.display(), "another database is in the place of the one that was open; it is read from now on");
+        }
+        let (number, patience) = (self.number + 1, self.patience);
+        *self = Self { connection, file: Some((path, id)), number, patience, is_suspect: false };
         Ok(())
     }
+}
+
+fn is_spoilt(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase)
+    )
 }
 
 fn id_of(file: &fs::Metadata) -> FileId {
     (file.dev(), file.ino())
 }
 
-fn set_up(connection: &mut Connection) -> Result<(), StoreError> {
-    connection.busy_timeout(BUSY)?;
+fn set_up(connection: &mut Connection, patience: Duration) -> Result<(), StoreError> {
+    connection.busy_timeout(patience)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // A key that was revoked stays revoked, also after a loss of power.
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -265,6 +304,21 @@ mod tests {
     }
 
     #[test]
+    fn a_database_that_was_spoilt_and_put_right_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Store::open(folder.path()).unwrap());
+        let file = path(folder.path());
+        let whole = fs::read(&file).unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        fs::write(&file, vec![0xA5; whole.len()]).unwrap();
+        assert!(store.keys().is_err());
+        assert!(store.seen().is_err());
+        fs::write(&file, whole).unwrap();
+        store.seen().unwrap();
+        assert!(store.keys().unwrap().readable.is_empty());
+    }
+
+    #[test]
     fn a_database_of_a_later_version_or_none_at_all_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         Store::open(folder.path())
@@ -275,6 +329,7 @@ mod tests {
         assert!(refused.contains("later version"), "{refused}");
         fs::write(path(folder.path()), "this is no database, but long enough to be looked at".repeat(20))
             .unwrap();
-        assert!(Store::open(folder.path()).is_err());
+        let refused = Store::open(folder.path()).unwrap_err().to_string();
+        assert!(refused.contains("couplet.db") && refused.contains("not a database"), "{refused}");
     }
 }

@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 
 use crate::claude::failure::{ApiFailureKind, TurnFailure};
 use crate::claude::shaping::Unmet;
+use crate::claude::shortage::Shortage;
 use crate::openai::error::ApiError;
 
 /// What a client should wait where the reason will pass soon.
@@ -19,11 +20,9 @@ const SIT_THROUGH: Duration = Duration::from_secs(60);
 pub fn api_error(failure: &TurnFailure, now: SystemTime) -> ApiError {
     let server = |status, message: String| ApiError::new(status, "server_error", message);
     match failure {
-        TurnFailure::Start(_) => server(
+        TurnFailure::Start(error) => server(
             StatusCode::SERVICE_UNAVAILABLE,
-            format!(
-                "{failure}. The server's operator should check CLAUDE_CLI_PATH and the server's resources."
-            ),
+            format!("{} {}", sentence(&failure.to_string()), way_out(Shortage::of(error))),
         )
         .with_code("cli_unavailable")
         .worth_a_retry(Some(SOON)),
@@ -100,6 +99,25 @@ pub fn api_error(failure: &TurnFailure, now: SystemTime) -> ApiError {
             }
         }
         TurnFailure::Api { kind, sentence, .. } => of_the_api(*kind, sentence),
+    }
+}
+
+/// What can be done about a CLI that cannot be started.
+fn way_out(shortage: Option<Shortage>) -> &'static str {
+    match shortage {
+        None => "The server's operator should check CLAUDE_CLI_PATH and the server's resources.",
+        Some(Shortage::Descriptors) => {
+            "All file descriptors that the server may open are taken. Its operator can raise that limit (`ulimit -n`, \
+             LimitNOFILE in systemd)."
+        }
+        Some(Shortage::Processes) => {
+            "No more processes and threads may be started. The server's operator can raise that limit (`ulimit -u`, TasksMax in \
+             systemd, the pids limit of a container)."
+        }
+        Some(Shortage::Memory) => {
+            "There is no memory left for one more process. The server's operator can lower COUPLET_MEMORY_BUDGET."
+        }
+        Some(Shortage::Disk) => "The disk is full. The server's operator should make room on it.",
     }
 }
 
@@ -184,6 +202,10 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH;
         let failures = [
             TurnFailure::Start(std::io::Error::other("no such file")),
+            TurnFailure::Start(rustix::io::Errno::MFILE.into()),
+            TurnFailure::Start(rustix::io::Errno::AGAIN.into()),
+            TurnFailure::Start(rustix::io::Errno::NOMEM.into()),
+            TurnFailure::Start(rustix::io::Errno::NOSPC.into()),
             TurnFailure::Busy,
             TurnFailure::ShuttingDown,
             TurnFailure::CallerEnded,

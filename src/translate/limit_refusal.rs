@@ -29,7 +29,8 @@ pub fn api_error(refusal: &Refusal) -> ApiError {
         Refusal::UsageUnknown => ApiError::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "server_error",
-            "The server cannot read how much of this API key's quota is used. Its operator should look into its log.",
+            "The server cannot read in its database how much of this API key's quota is used. Its operator should look into its log, and at the \
+             disk with its state folder.",
         )
         .with_code("usage_unknown"),
     };

@@ -22,7 +22,7 @@ fn store(app: &TestApp) -> Store {
 }
 
 /// A key that is for anything, as `couplet keys new` makes it.
-fn stored(key: &str) -> StoredKey {
+pub fn stored(key: &str) -> StoredKey {
     StoredKey {
         id: couplet::caller::CallerId::new(&format!("key_{key}")),
         hash: api_key::hash(key.as_bytes()),

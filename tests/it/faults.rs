@@ -1,15 +1,19 @@
 //! What goes wrong with the CLI, its clients and the system, and what must then be true.
 
 mod clients;
+mod clock;
 mod crashes;
 mod draining;
 mod escaped;
 mod floods;
 mod hangs;
 mod lines;
+mod memory;
+mod resources;
 mod shutdown;
 mod slow_reader;
 mod starting;
+mod store;
 mod turns;
 
 use std::net::SocketAddr;

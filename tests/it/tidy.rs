@@ -60,3 +60,25 @@ fn source_files_stay_readable() {
         assert!(lines <= 500, "{} has {lines} lines: split it", source.display());
     }
 }
+
+/// Only monotonic time decides what waits, and what is over: who needs the time of day says so by `wall_clock`. The scripted API
+/// is another program, as it were.
+#[test]
+fn the_time_of_day_is_asked_for_in_one_file() {
+    let root = Path::new(ROOT).join("src");
+    let mut asked = Vec::new();
+    for source in sources(&root) {
+        let text = read(&source);
+        // Tests may ask.
+        let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+        let is_test =
+            source.ends_with("tests.rs") || source.components().any(|part| part.as_os_str() == "tests");
+        if !is_test
+            && ["SystemTime::now()", "Timestamp::now()", "Zoned::now()"].iter().any(|it| code.contains(it))
+        {
+            asked.push(source.strip_prefix(&root).expect("a source").display().to_string());
+        }
+    }
+    asked.sort();
+    assert_eq!(asked, ["upstream/server.rs", "wall_clock.rs"]);
+}

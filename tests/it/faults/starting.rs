@@ -7,7 +7,7 @@ use std::time::Duration;
 use couplet::claude::command_line::CliProgram;
 use futures_util::future::join_all;
 use rstest::rstest;
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use rustix::process::Resource;
 use serde_json::Value;
 
 use super::{PATIENCE, SOON, is_as_before, refused, said};
@@ -15,6 +15,7 @@ use crate::support::app::{TestApp, ask};
 use crate::support::couplet_process::CoupletProcess;
 use crate::support::fake_cli::script::{Script, Step};
 use crate::support::fake_cli::{FakeCli, eventually, program};
+use crate::support::fault_table::{Asked, Class, Tried, saw};
 
 fn nothing(_: &Path) {}
 
@@ -152,23 +153,17 @@ async fn without_free_descriptors_a_request_is_503_until_there_are_some() {
     let couplet = CoupletProcess::start(&fake, &[]).await;
     assert_eq!(said(&couplet.answer(&ask("hello")).await), "fine");
     fake.gone_within(SOON).await;
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    let limit = |current| {
-        let id = i32::try_from(couplet.running.id()).ok().and_then(Pid::from_raw);
-        let before = prlimit(id, Resource::Nofile, Rlimit { current, maximum });
-        before.expect("a child of one's own").current
-    };
-    let before = limit(Some(64));
+    let before = couplet.limit(Resource::Nofile, Some(64));
     // The connection of the request that is refused takes one, so do the pipes of a process.
     let open = couplet.descriptors() as u64;
-    limit(Some(open + 2));
+    couplet.limit(Resource::Nofile, Some(open + 2));
     let (status, body) = couplet.answer(&ask("hello")).await;
     assert_eq!((status, &body["error"]["code"]), (503, &"cli_unavailable".into()), "{body}");
-    assert!(
-        body["error"]["message"].as_str().is_some_and(|reason| reason.contains("Too many open files")),
-        "{body}"
-    );
-    limit(before);
+    let sentence = body["error"]["message"].as_str().expect("a sentence");
+    assert!(sentence.contains("Too many open files") && sentence.contains("ulimit -n"), "{sentence}");
+    let told = "503 `cli_unavailable`, with the limit to be raised";
+    saw(Class::Start, "no descriptors are left for its pipes", Asked::NotStreaming, told, Tried::Times(1));
+    couplet.limit(Resource::Nofile, before);
     assert_eq!(said(&couplet.answer(&ask("hello")).await), "fine");
     fake.gone_within(SOON).await;
     couplet.has_free_places(16).await;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -102,6 +102,19 @@ impl Running {
         let end_of_file = || File::options().append(true).open(output.path());
         let child = command.stdout(end_of_file()?).stderr(end_of_file()?).spawn()?;
         Ok(Self { child, output })
+    }
+
+    /// The same, with a pipe for what it writes to stderr.
+    pub fn start_piped(
+        program: &Path,
+        arguments: &[&str],
+        environment: &[(String, String)],
+    ) -> io::Result<(Self, ChildStderr)> {
+        let mut command = Command::new(program);
+        command.args(arguments).env_clear().envs(environment.iter().cloned()).stdin(Stdio::null());
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let stderr = child.stderr.take().ok_or_else(|| io::Error::other("no pipe"))?;
+        Ok((Self { child, output: NamedTempFile::new()? }, stderr))
     }
 
     /// Its process id.

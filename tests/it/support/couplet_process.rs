@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use serde_json::{Value, json};
 
 use super::app::TOKEN;
@@ -36,9 +36,15 @@ impl CoupletProcess {
 
     /// The same, in that folder.
     pub async fn start_in(folder: &Path, fake: &FakeCli, variables: &[(&str, &str)]) -> Self {
+        Self::start_by(folder, &[], fake, variables).await
+    }
+
+    /// The same by way of another program, which becomes what it is told to: that program and its arguments.
+    pub async fn start_by(folder: &Path, by: &[&str], fake: &FakeCli, variables: &[(&str, &str)]) -> Self {
         let arguments = arguments(fake);
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let running = Running::start_in(folder, Path::new(PROGRAM), &arguments, &environment(variables));
+        let line = by.iter().copied().chain([PROGRAM]).chain(arguments.iter().map(String::as_str));
+        let line: Vec<&str> = line.collect();
+        let running = Running::start_in(folder, Path::new(line[0]), &line[1..], &environment(variables));
         let running = running.expect("it starts");
         let address = |log: String| {
             let (_, rest) = log.split_once("listening on ")?;
@@ -116,6 +122,23 @@ impl CoupletProcess {
         let status = self.running.has_ended().expect("it has ended");
         assert!(status.code().is_some() || status.signal().is_some());
         status.code()
+    }
+
+    /// How long it has kept a processor busy.
+    pub fn busy_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.running.id())).expect("a process");
+        let (_, fields) = stat.rsplit_once(')').expect("a name");
+        let ticks =
+            fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("ticks"));
+        // There are a hundred in a second on every Linux there is.
+        Duration::from_millis(ticks.sum::<u64>() * 10)
+    }
+
+    /// Sets one of its limits, and tells what it was.
+    pub fn limit(&self, resource: Resource, current: Option<u64>) -> Option<u64> {
+        let id = i32::try_from(self.running.id()).ok().and_then(Pid::from_raw);
+        let maximum = getrlimit(resource).maximum;
+        prlimit(id, resource, Rlimit { current, maximum }).expect("a child of one's own").current
     }
 
     /// Sends it a signal.
