@@ -98,10 +98,15 @@ impl Player {
                     }
                 }
             }
-            Step::MakeFile(path) => std::fs::write(path, "")?,
+            Step::MakeFile(path) => {
+                let unfinished = path.with_extension("unfinished");
+                std::fs::write(&unfinished, std::process::id().to_string())?;
+                std::fs::rename(unfinished, path)?;
+            }
             Step::Hang => return self.heed(FOR_EVER),
             Step::Exit(code) => exit(*code),
             Step::Die => kill_process(getpid(), Signal::KILL)?,
+            Step::Terminate => kill_process(getpid(), Signal::TERM)?,
             Step::FloodStdout { bytes, line } => flood(&mut io::stdout().lock(), *bytes, *line)?,
             Step::FloodStderr(bytes) => flood(&mut io::stderr().lock(), *bytes, 80)?,
             Step::Complain(text) => writeln!(io::stderr(), "{text}")?,

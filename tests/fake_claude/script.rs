@@ -102,14 +102,16 @@ pub enum Step {
     },
     /// Waits until a file is there.
     AwaitFile(PathBuf),
-    /// Makes an empty file.
+    /// Makes a file that holds this process's id, complete as soon as it is there.
     MakeFile(PathBuf),
     /// Waits for the end of the world, which is two minutes away: no process outlives its test for long.
     Hang,
     /// Ends with this exit status.
     Exit(i32),
-    /// Dies of a signal.
+    /// Dies of SIGKILL.
     Die,
+    /// Dies of SIGTERM.
+    Terminate,
     /// Writes `bytes` bytes to stdout in lines of the length `line`; 0 stands for no line ends at all.
     FloodStdout {
         /// How many in all.
