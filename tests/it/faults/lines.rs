@@ -1,6 +1,7 @@
 //! What comes on stdout is not what it should be.
 
 use couplet::claude::line_reader::MAX_LINE;
+use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
 use super::{SOON, broken, is_as_before, refused, said};
@@ -10,6 +11,9 @@ use crate::support::fake_cli::script::{Script, Step};
 use crate::support::fake_cli::{FakeCli, play};
 use crate::support::fault_table::{Asked, Class};
 use crate::support::seen::{self, Seen};
+
+/// Answers at once.
+const AT_ONCE: usize = 4;
 
 fn line(frame: &Value) -> Step {
     Step::Bytes(format!("{frame}\n").into_bytes())
@@ -112,42 +116,43 @@ fn odd_lines() -> Vec<(&'static str, Vec<Vec<u8>>)> {
     ]
 }
 
-/// In front of an answer, between any two of its frames, and behind it.
+/// In front of an answer, in its text, and behind it.
 #[tokio::test]
 async fn odd_lines_at_any_place_of_an_answer_are_skipped() {
     let answer = [message("msg_1", "unmoved"), vec![success()]].concat();
+    let places = [0, 3, answer.len()];
     for (what, lines) in odd_lines() {
-        let odd = |bytes: &Vec<u8>| Step::Bytes([bytes.as_slice(), b"\n"].concat());
-        let plays = lines.iter().enumerate().flat_map(|(number, bytes)| {
-            (0..=answer.len()).map({
-                let answer = &answer;
-                move |place| {
-                    let (before, behind) = answer.split_at(place);
-                    let steps = [Step::Frames(before.to_vec()), odd(bytes), Step::Frames(behind.to_vec())];
-                    play(&format!("<{number} {place}>"), steps)
-                }
-            })
+        let questions: Vec<(usize, usize)> =
+            (0..lines.len()).flat_map(|number| places.map(|place| (number, place))).collect();
+        let name = |(number, place): (usize, usize)| format!("<{number} {place}>");
+        let plays = questions.iter().map(|asked| {
+            let (before, behind) = answer.split_at(asked.1);
+            let odd = Step::Bytes([lines[asked.0].as_slice(), b"\n"].concat());
+            play(&name(*asked), [Step::Frames(before.to_vec()), odd, Step::Frames(behind.to_vec())])
         });
         let fake = FakeCli::new(&Script { plays: plays.collect(), ..Script::default() });
         let app = fake.app().await;
-        let mut outcomes = [Seen::default(), Seen::default()];
-        for number in 0..lines.len() {
-            for place in 0..=answer.len() {
-                let mut question = ask(&format!("<{number} {place}>"));
-                let whole = app.answer(&question).await;
-                assert_eq!(said(&whole), "unmoved", "{what}, line {number} at {place}");
-                outcomes[0].note(seen::of_whole(&whole));
-                question["stream"] = json!(true);
-                let streamed = Streamed::read(app.chat(&question).await).await;
-                assert_eq!(streamed.contents().concat(), "unmoved", "{what}, line {number} at {place}");
-                outcomes[1].note(seen::of_answer(&streamed));
-            }
-        }
-        is_as_before(&app, &fake, 16).await;
-        for (stream, seen) in [false, true].into_iter().zip(outcomes) {
-            let fault = format!("{what}, at any place of an answer");
+        for stream in [false, true] {
+            let ask_it = async |asked: (usize, usize)| {
+                let mut question = ask(&name(asked));
+                question["stream"] = json!(stream);
+                let answer = Streamed::read(app.chat(&question).await).await;
+                let text = if stream {
+                    answer.contents().concat()
+                } else {
+                    answer.data[0]["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned()
+                };
+                assert_eq!(text, "unmoved", "{what}, {}: {answer:?}", name(asked));
+                seen::of_answer(&answer)
+            };
+            let outcomes: Vec<String> =
+                stream::iter(questions.clone()).map(ask_it).buffered(AT_ONCE).collect().await;
+            let mut seen = Seen::default();
+            outcomes.into_iter().for_each(|outcome| seen.note(outcome));
+            let fault = format!("{what}, in front of an answer, in its text and behind it");
             seen.tell(Class::Output, &fault, Asked::with(stream));
         }
+        is_as_before(&app, &fake, 16).await;
     }
 }
 

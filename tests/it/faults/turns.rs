@@ -167,7 +167,7 @@ async fn a_second_try_before_any_text_is_the_answer_and_its_tokens_add_up(
 /// Frames in an order that no answer has, behind what is given; then, where it would be needed, a good end.
 #[rstest]
 #[case("the end before the beginning", vec![message_stop(), message_delta(Some("end_turn"), 5), text("late"), success()], None)]
-#[case("text before its message", vec![text("early "), message_start("msg_1"), text("late"), message_delta(Some("end_turn"), 5), message_stop(), success()], None)]
+#[case("text before its message", vec![text("early "), message_start("msg_1"), text("late"), message_delta(Some("end_turn"), 5), message_stop(), success()], Some("late"))]
 #[case("a `result` before the message", [vec![success()], message("msg_1", "late")].concat(), None)]
 #[case("a `result` in the middle of the message", vec![message_start("msg_1"), text("half"), success()], Some("half"))]
 #[case("a `result` twice", [message("msg_1", "whole"), vec![success(), success()]].concat(), Some("whole"))]

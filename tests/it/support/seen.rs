@@ -19,6 +19,11 @@ impl Seen {
         *self.outcomes.entry(outcome.into()).or_default() += 1;
     }
 
+    /// So many more outcomes of a kind.
+    pub fn note_all(&mut self, outcome: impl Into<String>, times: usize) {
+        *self.outcomes.entry(outcome.into()).or_default() += u64::try_from(times).expect("a number");
+    }
+
     /// How many there were.
     pub fn times(&self) -> u64 {
         self.outcomes.values().sum()
