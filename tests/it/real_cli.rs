@@ -11,6 +11,7 @@ mod demands;
 mod doctor;
 mod errors;
 mod history;
+mod killed;
 mod leaving;
 mod media;
 mod messages;

@@ -1,8 +1,10 @@
 //! The CLI says nothing, and would do so for ever.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
+use couplet::claude::command_line::CliProgram;
 use couplet::claude::conversation::Deadlines;
 use couplet::config::Config;
 use rstest::rstest;
@@ -13,8 +15,9 @@ use super::{PATIENCE, SOON, free_places, is_as_before, refused, said};
 use crate::support::app::{Streamed, TestApp, ask};
 use crate::support::fake_cli::frames::{message_delta, message_start, message_stop, text};
 use crate::support::fake_cli::script::{OnControl, Script, Step};
-use crate::support::fake_cli::{FakeCli, eventually, play};
+use crate::support::fake_cli::{FakeCli, eventually, play, program};
 use crate::support::fault_table::{Asked, Class};
+use crate::support::messages;
 use crate::support::seen;
 
 /// The deadline under test.
@@ -167,6 +170,85 @@ async fn a_cli_that_does_not_heed_an_interrupt_is_ended_within_a_second() {
         seen.note(outcome);
     }
     seen.tell(Class::Hang, fault, Asked::Streaming);
+}
+
+/// Where nothing but its kill ends it, and nothing ends it soon.
+#[rstest]
+#[case("which ignores SIGTERM, SIGINT and SIGHUP, as its child does", Script::default(), "trap '' TERM INT HUP; ")]
+#[case("which takes 800 ms to heed an interrupt", slow_to_end(800), "")]
+#[case("which takes 400 ms to heed an interrupt and lives on", slow_to_end(400), "")]
+#[tokio::test]
+async fn a_cli_that_is_hard_to_end_is_gone_within_a_second(
+    #[case] what: &str,
+    #[case] script: Script,
+    #[case] first: &str,
+) {
+    let fake = FakeCli::new(&Script::default());
+    let path = fake.file("claude");
+    let program = program();
+    std::fs::write(&path, format!("#!/bin/sh\n{first}exec {} \"$@\"\n", program.display())).expect("a file");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    let half = Step::Frames(vec![message_start("msg_1"), text("half an ")]);
+    let child = Step::StartChild { keeps_output: true };
+    let told = Step::MakeFile(fake.file("told"));
+    fake.follow(&Script {
+        plays: vec![play("", [child, half, told, Step::Hang])],
+        ignores_end_of_input: true,
+        ..script
+    });
+    let app = fake
+        .app_with(|config| {
+            config.claude.process.program = CliProgram::Installed(path.clone());
+            config.claude.deadlines = Deadlines { first_frame: LONG, idle: SHORT, total: LONG };
+        })
+        .await;
+    let places = free_places(&app).await;
+    let begun = Instant::now();
+    let (answer, _) = answer(&app, &ask("hello"), true).await;
+    assert_eq!(answer.contents(), ["half an "]);
+    fake.gone_within(SOON).await;
+    seen::tell(
+        Class::Hang,
+        &format!("silent in mid-answer, from a CLI {what}: gone within 1 s of the deadline"),
+        Asked::Streaming,
+        seen::of_answer(&answer),
+    );
+    assert!(begun.elapsed() >= SHORT, "not before the deadline");
+
+    std::fs::remove_file(fake.file("told")).expect("a file");
+    let mut question = ask("hello");
+    question["stream"] = json!(true);
+    let open = app.chat(&question).await;
+    eventually(PATIENCE, "it is in mid-answer", || fake.file("told").exists()).await;
+    drop(open);
+    fake.gone_within(SOON).await;
+    fake.follow(&Script::default());
+    is_as_before(&app, &fake, places).await;
+    seen::tell(
+        Class::Client,
+        &format!("it goes away in mid-stream, from a CLI {what}"),
+        Asked::Streaming,
+        "nothing, it has left; the group is gone within 1 s, its place is free",
+    );
+}
+
+fn slow_to_end(milliseconds: u64) -> Script {
+    let slow = OnControl::After(vec![Step::Sleep { milliseconds }]);
+    Script { controls: [("interrupt".to_owned(), slow)].into(), ..Script::default() }
+}
+
+#[tokio::test]
+async fn a_cli_that_does_not_tell_the_tokens_of_a_conversation_is_ended() {
+    let fake = FakeCli::new(&stubborn(silent_on("get_context_usage")));
+    let app = fake.app_with(deadlines(Deadlines { first_frame: SHORT, idle: LONG, total: LONG })).await;
+    let places = free_places(&app).await;
+    let begun = Instant::now();
+    let response = app.post("/v1/messages/count_tokens").json(&messages::ask("hi")).send().await;
+    let outcome = seen::of_messages(response.expect("an answer")).await;
+    assert!(fake.heard().contains("get_context_usage"), "it was asked that");
+    is_over(&app, &fake, begun, SHORT, places).await;
+    let fault = "silent on the request `get_context_usage`, until the deadline for the first frame";
+    seen::tell(Class::Hang, fault, Asked::NotStreaming, outcome);
 }
 
 /// A call of `f` that waits, and then no word on its result.
