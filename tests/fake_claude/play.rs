@@ -77,6 +77,7 @@ impl Player {
             Step::Frames(frames) => frames.iter().try_for_each(write_frame)?,
             Step::Replay { file, frames, half } => replay(file, *frames, *half)?,
             Step::Bytes(bytes) => write(bytes)?,
+            Step::BytesOf(path) => write(&std::fs::read(path)?)?,
             Step::Texts { count, size } => {
                 (0..*count).try_for_each(|number| write_frame(&frames::text(&numbered(number, *size))))?;
             }

@@ -79,6 +79,8 @@ pub enum Step {
     },
     /// Writes these bytes as they are.
     Bytes(Vec<u8>),
+    /// Writes what a file holds, as it is.
+    BytesOf(PathBuf),
     /// Streams pieces of text, each with its number in eight digits at the front, of `size` bytes.
     Texts {
         /// How many.

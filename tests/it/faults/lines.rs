@@ -125,12 +125,17 @@ async fn odd_lines_at_any_place_of_an_answer_are_skipped() {
         let questions: Vec<(usize, usize)> =
             (0..lines.len()).flat_map(|number| places.map(|place| (number, place))).collect();
         let name = |(number, place): (usize, usize)| format!("<{number} {place}>");
+        let fake = FakeCli::new(&Script::default());
+        let file = |number: usize| fake.file(&format!("line-{number}"));
+        for (number, line) in lines.iter().enumerate() {
+            std::fs::write(file(number), [line.as_slice(), b"\n"].concat()).expect("a file");
+        }
         let plays = questions.iter().map(|asked| {
             let (before, behind) = answer.split_at(asked.1);
-            let odd = Step::Bytes([lines[asked.0].as_slice(), b"\n"].concat());
+            let odd = Step::BytesOf(file(asked.0));
             play(&name(*asked), [Step::Frames(before.to_vec()), odd, Step::Frames(behind.to_vec())])
         });
-        let fake = FakeCli::new(&Script { plays: plays.collect(), ..Script::default() });
+        fake.follow(&Script { plays: plays.collect(), ..Script::default() });
         let app = fake.app().await;
         for stream in [false, true] {
             let ask_it = async |asked: (usize, usize)| {
