@@ -120,7 +120,12 @@ async fn at_its_reset_a_limit_is_over() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     let answer = app.answer(&ask("hi")).await;
     assert_eq!(said(&answer), "fine");
-    seen::tell(Class::Account, "a request after the reset of a usage limit", Asked::NotStreaming, seen::of_whole(&answer));
+    seen::tell(
+        Class::Account,
+        "a request after the reset of a usage limit",
+        Asked::NotStreaming,
+        seen::of_whole(&answer),
+    );
 }
 
 #[tokio::test]

@@ -150,7 +150,11 @@ async fn a_logout_ends_open_answers_at_once_deletes_the_kept_token_and_is_final(
         assert!(answer["error"]["message"].as_str().is_some_and(|message| message.contains("couplet login")));
         seen.note(format!("{} with the way out in its message", seen::of_whole(&(status, answer))));
     }
-    seen.tell(Class::Account, "requests after the sign-in was ended: no process is started", Asked::NotStreaming);
+    seen.tell(
+        Class::Account,
+        "requests after the sign-in was ended: no process is started",
+        Asked::NotStreaming,
+    );
     assert_eq!(app.get("/v1/models").send().await.expect("an answer").status(), 401);
     let status = told(&app, "/auth/status").await;
     assert_eq!((&status["logged_in"], &status["cli"]), (&json!(false), &Value::Null));

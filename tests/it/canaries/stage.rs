@@ -317,8 +317,15 @@ impl Stage {
             "canaries got out:\n{leaks}\nended otherwise:\n{wrong}"
         );
         let mut seen = Seen::default();
-        seen.note_all("its own, as it was to be; no canary in the log, others' answers, argv, environments or files", scenarios);
-        seen.tell(Class::Hostile, &format!("credentials, prompts and answers full of canaries, {what}"), Asked::Either);
+        seen.note_all(
+            "its own, as it was to be; no canary in the log, others' answers, argv, environments or files",
+            scenarios,
+        );
+        seen.tell(
+            Class::Hostile,
+            &format!("credentials, prompts and answers full of canaries, {what}"),
+            Asked::Either,
+        );
     }
 }
 

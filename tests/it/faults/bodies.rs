@@ -76,6 +76,8 @@ fn forms(good: &Value) -> Vec<(&'static str, Vec<Sent>)> {
                 " ",
                 CANARY,
                 "{zqcanary: 1}",
+                "{\"zqcanary\":}",
+                "[,\"zqcanary\"]",
                 "{'model': 'zqcanary'}",
                 "{\"model\": \"zqcanary\" /* a word */}",
                 "{\"model\": NaN}",
@@ -168,7 +170,9 @@ fn forms(good: &Value) -> Vec<(&'static str, Vec<Sent>)> {
 fn fields() -> Vec<(&'static str, &'static str, Vec<Value>)> {
     let huge: Value = serde_json::from_str("123456789012345678901234567890").expect("a number");
     let chat = "/v1/chat/completions";
-    let numbers = |more: &[Value]| [vec![json!(-1), json!("5"), json!([]), json!({}), json!(true)], more.to_vec()].concat();
+    let numbers = |more: &[Value]| {
+        [vec![json!(-1), json!("5"), json!([]), json!({}), json!(true)], more.to_vec()].concat()
+    };
     let bad_messages = vec![
         Value::Null,
         json!([]),
@@ -199,12 +203,30 @@ fn fields() -> Vec<(&'static str, &'static str, Vec<Value>)> {
         (chat, "stop", vec![json!(7), json!([7]), json!({}), json!([null])]),
         (chat, "stream", vec![json!("yes"), json!(7), json!([])]),
         (chat, "stream_options", vec![json!(7), json!("yes"), json!([])]),
-        (chat, "response_format", vec![json!(7), json!({"type": CANARY}), json!({"type": "json_schema"}), json!([])]),
-        (chat, "tools", vec![json!({}), json!([7]), json!([{}]), json!([{"type": "function"}]), json!([{"type": "function", "function": {}}])]),
+        (
+            chat,
+            "response_format",
+            vec![json!(7), json!({"type": CANARY}), json!({"type": "json_schema"}), json!([])],
+        ),
+        (
+            chat,
+            "tools",
+            vec![
+                json!({}),
+                json!([7]),
+                json!([{}]),
+                json!([{"type": "function"}]),
+                json!([{"type": "function", "function": {}}]),
+            ],
+        ),
         (chat, "tool_choice", vec![json!(7), json!(CANARY), json!({}), json!({"type": "function"})]),
         (chat, "reasoning_effort", vec![json!(7), json!(CANARY), json!([])]),
         ("/v1/completions", "model", bad_models.clone()),
-        ("/v1/completions", "prompt", vec![Value::Null, json!(7), json!({}), json!([7]), json!([[7]]), json!([{}]), json!([])]),
+        (
+            "/v1/completions",
+            "prompt",
+            vec![Value::Null, json!(7), json!({}), json!([7]), json!([[7]]), json!([{}]), json!([])],
+        ),
         ("/v1/completions", "max_tokens", numbers(&[json!(1.5), huge.clone()])),
         ("/v1/completions", "n", numbers(&[json!(0), json!(129), json!(1.5)])),
         ("/v1/completions", "stop", vec![json!(7), json!([7]), json!({})]),
@@ -278,6 +300,10 @@ async fn what_is_no_request_is_refused_and_not_logged() {
     for (path, good) in endpoints() {
         for (kind, sent) in forms(&good) {
             for sent in sent {
+                // Without a body it is an order that is understood.
+                if path == "/auth/logout" && sent.body.trim_ascii().is_empty() {
+                    continue;
+                }
                 let (_, outcome, _) = stage.send(path, sent).await;
                 kinds.entry(kind).or_default().note(outcome);
                 *of_endpoint.entry(path).or_default() += 1;
@@ -312,7 +338,11 @@ async fn what_is_no_request_is_refused_and_not_logged() {
     for (kind, seen) in kinds {
         seen.tell(Class::Body, kind, Asked::Either);
     }
-    named.tell(Class::Body, "a field of a wrong type, or with an absurd number: the error names it", Asked::Either);
+    named.tell(
+        Class::Body,
+        "a field of a wrong type, or with an absurd number: the error names it",
+        Asked::Either,
+    );
 }
 
 #[tokio::test]
@@ -320,7 +350,8 @@ async fn a_field_that_nobody_knows_is_named_and_does_no_harm() {
     let fake = FakeCli::new(&Script::default());
     let app = fake.app().await;
     let mut seen = Seen::default();
-    for value in [json!(false), json!(7), json!({"a": [CANARY]}), json!(1e300), json!(CANARY.repeat(10_000))] {
+    for value in [json!(false), json!(7), json!({"a": [CANARY]}), json!(1e300), json!(CANARY.repeat(10_000))]
+    {
         let mut question = ask("hello");
         question["zq_unknown"] = value;
         let response = app.chat(&question).await;

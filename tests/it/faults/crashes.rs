@@ -16,7 +16,7 @@ use crate::support::seen::{self, Seen};
 const AT_ONCE: usize = 4;
 
 /// How a process ends in the middle of its answer.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 enum Death {
     Killed,
     Terminated,
@@ -26,8 +26,7 @@ enum Death {
 }
 
 impl Death {
-    const ALL: [Self; 5] =
-        [Self::Killed, Self::Terminated, Self::Exit(0), Self::Exit(1), Self::Silenced];
+    const ALL: [Self; 5] = [Self::Killed, Self::Terminated, Self::Exit(0), Self::Exit(1), Self::Silenced];
 
     fn steps(self) -> Vec<Step> {
         match self {
@@ -83,15 +82,17 @@ impl Answer {
             recording.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
         let is_question = |line: &Value| line["dir"] == "in" && line["frame"]["type"] == "user";
         let question = lines.iter().rposition(is_question).expect("a question");
-        let frames: Vec<&Value> =
-            lines[question + 1..].iter().filter(|line| line["dir"] == "out").map(|line| &line["frame"]).collect();
+        let frames: Vec<&Value> = lines[question + 1..]
+            .iter()
+            .filter(|line| line["dir"] == "out")
+            .map(|line| &line["frame"])
+            .collect();
         let mut has_content = false;
         let ends = |frame: &&Value| {
             has_content |= frame["event"]["type"] == "content_block_start";
             let reason = frame["event"]["delta"]["stop_reason"].as_str();
-            reason.is_some_and(|reason| {
-                !has_content || ["tool_use", "max_tokens", "refusal"].contains(&reason)
-            })
+            reason
+                .is_some_and(|reason| !has_content || ["tool_use", "max_tokens", "refusal"].contains(&reason))
         };
         let complete = frames.iter().position(ends).map_or(frames.len(), |at| at + 1);
         Self { frames: frames.len(), complete }
@@ -103,7 +104,7 @@ impl Answer {
 enum Run {
     /// Each point once, and half a line behind each third; the deaths and the wires by turns.
     Ordinary,
-    /// Each death at each point, and behind half a line.
+    /// Each death at each point, and behind half a line; at `/v1/messages` the deaths by turns.
     Long,
 }
 
@@ -111,13 +112,28 @@ impl Run {
     fn cuts(self, frames: usize) -> Vec<Cut> {
         let all = (0..frames).flat_map(|frames| {
             [false, true].into_iter().flat_map(move |half| {
-                Death::ALL.into_iter().enumerate().map(move |(turn, death)| (turn, Cut { frames, half, death }))
+                Death::ALL
+                    .into_iter()
+                    .enumerate()
+                    .map(move |(turn, death)| (turn, Cut { frames, half, death }))
             })
         });
         let is_due = |(turn, cut): &(usize, Cut)| {
-            self == Self::Long || (*turn == cut.frames % Death::ALL.len() && (!cut.half || cut.frames % 3 == 2))
+            self == Self::Long
+                || (*turn == cut.frames % Death::ALL.len() && (!cut.half || cut.frames % 3 == 2))
         };
         all.filter(is_due).map(|(_, cut)| cut).collect()
+    }
+
+    /// Whether a cut is tried there.
+    fn tries(self, cut: Cut, wire: Wire) -> bool {
+        let Cut { frames, half, death } = cut;
+        match (self, wire) {
+            (_, Wire::Chat) => true,
+            (Self::Ordinary, Wire::Messages) => frames % 4 == 1,
+            // What is behind the wires is the same.
+            (Self::Long, Wire::Messages) => !half && death == Death::ALL[frames % Death::ALL.len()],
+        }
     }
 }
 
@@ -209,8 +225,7 @@ async fn crash_everywhere(name: &str, run: Run) {
     let places = free_places(&app).await;
     for (wire, fault) in [(Wire::Chat, ""), (Wire::Messages, ", at `/v1/messages`")] {
         for stream in [true, false] {
-            let cuts: Vec<Cut> =
-                cuts.iter().copied().filter(|cut| run == Run::Long || wire == Wire::Chat || cut.frames % 4 == 1).collect();
+            let cuts: Vec<Cut> = cuts.iter().copied().filter(|cut| run.tries(*cut, wire)).collect();
             let tries = stream::iter(&cuts).map(|cut| crash(&app, *cut, wire, stream));
             let outcomes: Vec<String> = tries.buffered(AT_ONCE).collect().await;
             let (mut broken, mut complete) = (Seen::default(), Seen::default());
@@ -221,7 +236,10 @@ async fn crash_everywhere(name: &str, run: Run) {
             }
             let asked = Asked::with(stream);
             let faults = [
-                (broken, format!("it ends behind a frame of the recording `{name}`, or within the next{fault}")),
+                (
+                    broken,
+                    format!("it ends behind a frame of the recording `{name}`, or within the next{fault}"),
+                ),
                 (complete, format!("it ends behind the end of the answer in the recording `{name}`{fault}")),
             ];
             for (seen, fault) in faults.into_iter().filter(|(seen, _)| seen.times() > 0) {

@@ -20,8 +20,8 @@ use crate::support::fault_table::{Asked, Class};
 use crate::support::messages;
 use crate::support::seen;
 
-/// The deadline under test.
-const SHORT: Duration = Duration::from_millis(600);
+/// The deadline under test. A good answer comes well before it, on a busy machine too.
+const SHORT: Duration = Duration::from_secs(2);
 
 /// A deadline that is not to be reached.
 const LONG: Duration = Duration::from_secs(30);
@@ -69,7 +69,8 @@ async fn is_over(app: &TestApp, fake: &FakeCli, since: Instant, deadline: Durati
 
 fn with_function(text: &str) -> Value {
     let mut question = ask(text);
-    question["tools"] = json!([{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]);
+    question["tools"] =
+        json!([{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]);
     question
 }
 
@@ -84,7 +85,11 @@ fn with_effort(text: &str) -> Value {
 #[case("in `initialize`", silent_on("initialize"), ask("hello"))]
 #[case("in `initialize`, with functions", silent_on("initialize"), with_function("hello"))]
 #[case("on the request `apply_flag_settings`", silent_on("apply_flag_settings"), ask("hello"))]
-#[case("on the request `set_max_thinking_tokens`", silent_on("set_max_thinking_tokens"), with_effort("hello"))]
+#[case(
+    "on the request `set_max_thinking_tokens`",
+    silent_on("set_max_thinking_tokens"),
+    with_effort("hello")
+)]
 #[case("before the first frame of the answer", silent_after(vec![]), ask("hello"))]
 #[tokio::test]
 async fn a_cli_that_does_not_begin_is_ended_with_its_group(
@@ -127,7 +132,11 @@ async fn a_cli_that_does_not_answer_what_it_is_told_between_two_turns_is_ended(
     let messages = next["messages"].as_array_mut().expect("messages");
     messages.push(json!({"role": "assistant", "content": "fine"}));
     messages.push(json!({"role": "user", "content": "silence"}));
-    fake.follow(&Script { plays: vec![play("silence", [Step::Hang])], ignores_interrupt: true, ..Script::default() });
+    fake.follow(&Script {
+        plays: vec![play("silence", [Step::Hang])],
+        ignores_interrupt: true,
+        ..Script::default()
+    });
     let (answer, time) = answer(&app, &next, stream).await;
     assert_eq!(fake.reports().len(), 1, "it went on in its process");
     assert_eq!(answer.error().expect("an error")["code"], "timeout");
@@ -174,7 +183,11 @@ async fn a_cli_that_does_not_heed_an_interrupt_is_ended_within_a_second() {
 
 /// Where nothing but its kill ends it, and nothing ends it soon.
 #[rstest]
-#[case("which ignores SIGTERM, SIGINT and SIGHUP, as its child does", Script::default(), "trap '' TERM INT HUP; ")]
+#[case(
+    "which ignores SIGTERM, SIGINT and SIGHUP, as its child does",
+    Script::default(),
+    "trap '' TERM INT HUP; "
+)]
 #[case("which takes 800 ms to heed an interrupt", slow_to_end(800), "")]
 #[case("which takes 400 ms to heed an interrupt and lives on", slow_to_end(400), "")]
 #[tokio::test]
@@ -264,7 +277,7 @@ async fn a_cli_that_does_not_go_on_after_the_result_of_a_call_is_ended(#[values(
     });
     let app = fake
         .app_with(|config| {
-            deadlines(Deadlines { first_frame: SHORT * 5, idle: LONG, total: LONG })(config);
+            deadlines(Deadlines { first_frame: SHORT, idle: LONG, total: LONG })(config);
             config.claude.keep.processes = 4;
         })
         .await;
@@ -279,7 +292,7 @@ async fn a_cli_that_does_not_go_on_after_the_result_of_a_call_is_ended(#[values(
     assert!(fake.heard().contains("mcp_response"), "the result was brought");
     assert_eq!(answer.error().expect("an error")["code"], "timeout");
     fake.gone_within(SOON).await;
-    assert!(time >= SHORT * 5 && time < SHORT * 5 + SOON, "{time:?}");
+    assert!(time >= SHORT && time < SHORT + SOON, "{time:?}");
     let fault = "silent after the result of a call was brought to it (`mcp_message`)";
     seen::tell(Class::Hang, fault, Asked::with(stream), seen::of_answer(&answer));
 }

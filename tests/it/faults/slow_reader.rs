@@ -109,6 +109,12 @@ async fn a_reader_that_stops_for_too_long_gets_an_error_and_the_cli_is_ended(
     let error = error.expect("an error at the end");
     assert_eq!(error["code"], "timeout", "{error}");
     let code = error["code"].as_str().expect("a code");
-    let fault = format!("it stops reading beyond the deadline for pauses, from {cli}; the group is gone within 1 s");
-    seen::tell(Class::Client, &fault, Asked::Streaming, format!("what came until then, in order; error frame `{code}`"));
+    let fault =
+        format!("it stops reading beyond the deadline for pauses, from {cli}; the group is gone within 1 s");
+    seen::tell(
+        Class::Client,
+        &fault,
+        Asked::Streaming,
+        format!("what came until then, in order; error frame `{code}`"),
+    );
 }

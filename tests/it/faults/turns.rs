@@ -78,7 +78,8 @@ async fn an_error_is_an_error_whatever_its_subtype_says(
     }
     let recording = std::fs::read_to_string(fixture(name)).expect("a recording");
     let result: Value = serde_json::from_str(recording.lines().last().expect("a line")).expect("JSON");
-    let [kind, subtype] = ["type", "subtype"].map(|field| result["frame"][field].as_str().unwrap_or_default());
+    let [kind, subtype] =
+        ["type", "subtype"].map(|field| result["frame"][field].as_str().unwrap_or_default());
     let fault = format!("the recording `{name}`, which ends with a `{kind}` of subtype `{subtype}`");
     tell(Class::Output, &fault, &(streamed, whole));
 }
@@ -183,10 +184,8 @@ async fn frames_out_of_order_are_an_error_or_do_not_matter(
     #[case] frames: Vec<Value>,
     #[case] answer: Option<&str>,
 ) {
-    let fake = FakeCli::new(&Script {
-        plays: vec![play("odd", [Step::Frames(frames)])],
-        ..Script::default()
-    });
+    let fake =
+        FakeCli::new(&Script { plays: vec![play("odd", [Step::Frames(frames)])], ..Script::default() });
     // With processes that are kept: none may be that has said too much.
     let app = fake.app_with(|config| config.claude.keep.processes = 4).await;
     let whole = app.answer(&ask("odd")).await;
@@ -195,9 +194,14 @@ async fn frames_out_of_order_are_an_error_or_do_not_matter(
         Some(answer) => {
             assert_eq!((said(&whole), streamed.contents().concat()), (answer, answer.to_owned()));
             let mut next = ask("odd");
-            let more = json!([{"role": "assistant", "content": answer}, {"role": "user", "content": "and now?"}]);
+            let more =
+                json!([{"role": "assistant", "content": answer}, {"role": "user", "content": "and now?"}]);
             next["messages"].as_array_mut().expect("messages").extend(more.as_array().expect("two").clone());
-            assert_eq!(said(&app.answer(&next).await), "fine", "nothing of the last turn is left in this one");
+            assert_eq!(
+                said(&app.answer(&next).await),
+                "fine",
+                "nothing of the last turn is left in this one"
+            );
         }
         None => assert!(whole.0 == 502 && streamed.error().is_some(), "{whole:?} {streamed:?}"),
     }
@@ -211,10 +215,20 @@ fn failure() -> Value {
 #[tokio::test]
 async fn what_a_cli_says_between_two_turns_is_in_neither() {
     let mut seen = Seen::default();
-    for late in [vec![text("late")], message("msg_2", "late"), [message("msg_2", "late"), vec![success()]].concat(), vec![success()]] {
+    for late in [
+        vec![text("late")],
+        message("msg_2", "late"),
+        [message("msg_2", "late"), vec![success()]].concat(),
+        vec![success()],
+    ] {
         let fake = FakeCli::new(&Script::default());
         let go = fake.file("go");
-        let late = [Step::Answer("first".to_owned()), Step::AwaitFile(go.clone()), Step::Frames(late), Step::MakeFile(fake.file("said"))];
+        let late = [
+            Step::Answer("first".to_owned()),
+            Step::AwaitFile(go.clone()),
+            Step::Frames(late),
+            Step::MakeFile(fake.file("said")),
+        ];
         fake.follow(&Script { plays: vec![play("one", late)], ..Script::default() });
         let app = fake.app_with(|config| config.claude.keep.processes = 4).await;
         assert_eq!(said(&app.answer(&ask("one")).await), "first");
@@ -222,9 +236,13 @@ async fn what_a_cli_says_between_two_turns_is_in_neither() {
         let is_over = || fake.file("said").exists() || fake.living().is_empty();
         eventually(PATIENCE, "it has said too much", is_over).await;
         let mut next = ask("one");
-        let more = json!([{"role": "assistant", "content": "first"}, {"role": "user", "content": "and now?"}]);
+        let more =
+            json!([{"role": "assistant", "content": "first"}, {"role": "user", "content": "and now?"}]);
         next["messages"].as_array_mut().expect("messages").extend(more.as_array().expect("two").clone());
-        fake.follow(&Script { plays: vec![play("and now?", [Step::Answer("second".to_owned())])], ..Script::default() });
+        fake.follow(&Script {
+            plays: vec![play("and now?", [Step::Answer("second".to_owned())])],
+            ..Script::default()
+        });
         let answer = app.answer(&next).await;
         assert_eq!(said(&answer), "second");
         seen.note(seen::of_whole(&answer));
@@ -257,7 +275,11 @@ async fn a_turn_that_the_cli_adds_by_itself_is_not_passed_on() {
     assert_eq!(said(&whole), "the answer");
     let streamed = app.stream(&ask("begin")).await;
     assert_eq!((streamed.contents(), streamed.done), (vec!["the answer"], true));
-    tell(Class::Output, "a second message behind the end of the first, that nobody asked for", &(streamed, whole));
+    tell(
+        Class::Output,
+        "a second message behind the end of the first, that nobody asked for",
+        &(streamed, whole),
+    );
     fake.gone_within(SOON).await;
     fake.follow(&Script::default());
     is_as_before(&app, &fake, 16).await;

@@ -101,18 +101,54 @@ async fn a_page_of_another_origin_cannot_use_a_keyless_server() {
     let mut seen = Seen::default();
     let json = "application/json";
     let mut vectors: Vec<(String, Vec<(&str, String)>)> = Vec::new();
-    for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "127.0.0.1.nip.io", "0.0.0.0", "[::]", "192.168.0.1", ""] {
-        vectors.push((format!("host {host}"), vec![("host", names(host)), ("content-type", json.to_owned())]));
+    for host in [
+        "evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "127.0.0.1.nip.io",
+        "0.0.0.0",
+        "[::]",
+        "192.168.0.1",
+        "",
+    ] {
+        vectors
+            .push((format!("host {host}"), vec![("host", names(host)), ("content-type", json.to_owned())]));
     }
-    for origin in ["https://evil.example", "null", "file://", "http://127.0.0.1.evil.example", "http://localhost.evil.example", "http://0.0.0.0", "chrome-extension://abc", "http://evil.example:8000", "HTTP://EVIL.EXAMPLE", "https://user@evil.example"] {
-        vectors.push((format!("origin {origin}"), vec![("origin", origin.to_owned()), ("content-type", json.to_owned())]));
-        vectors.push((format!("origin {origin}, simple"), vec![("origin", origin.to_owned()), ("content-type", "text/plain".to_owned())]));
+    for origin in [
+        "https://evil.example",
+        "null",
+        "file://",
+        "http://127.0.0.1.evil.example",
+        "http://localhost.evil.example",
+        "http://0.0.0.0",
+        "chrome-extension://abc",
+        "http://evil.example:8000",
+        "HTTP://EVIL.EXAMPLE",
+        "https://user@evil.example",
+    ] {
+        vectors.push((
+            format!("origin {origin}"),
+            vec![("origin", origin.to_owned()), ("content-type", json.to_owned())],
+        ));
+        vectors.push((
+            format!("origin {origin}, simple"),
+            vec![("origin", origin.to_owned()), ("content-type", "text/plain".to_owned())],
+        ));
     }
-    for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain; application/json", "application/csp-report", ""] {
+    for kind in [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "text/plain; application/json",
+        "application/csp-report",
+        "",
+    ] {
         vectors.push((format!("simple, {kind}"), vec![("content-type", kind.to_owned())]));
     }
     for (name, headers) in vectors {
-        for (method, path) in [("POST", "/v1/chat/completions"), ("POST", "/v1/messages"), ("GET", "/v1/models")] {
+        for (method, path) in
+            [("POST", "/v1/chat/completions"), ("POST", "/v1/messages"), ("GET", "/v1/models")]
+        {
             let is_simple = !headers.iter().any(|(name, _)| ["host", "origin"].contains(name));
             if method == "GET" && is_simple {
                 // Without another origin this is any program's request.
@@ -125,7 +161,8 @@ async fn a_page_of_another_origin_cannot_use_a_keyless_server() {
             }
             let response = request.send().await.expect("an answer");
             assert!(!response.headers().contains_key("access-control-allow-origin"), "{name} {path}");
-            let answer: (u16, Value) = (response.status().as_u16(), response.json().await.unwrap_or_default());
+            let answer: (u16, Value) =
+                (response.status().as_u16(), response.json().await.unwrap_or_default());
             assert!(matches!(answer.0, 400 | 403 | 415), "{name} {path}: {answer:?}");
             assert!(answer.0 != 400 || name == "host ", "{name} {path}: {answer:?}");
             seen.note(answer.0.to_string());

@@ -216,7 +216,8 @@ async fn no_forbidden_url_leads_to_a_connection() {
     // None but names that could be public were asked for.
     let asked = outside.resolved();
     assert!(asked.iter().all(|name| name.trim_end_matches('.').ends_with(".example.com")), "{asked:?}");
-    let fault = "`image_url`s of other schemes and ports, and of addresses that are not public, in every form";
+    let fault =
+        "`image_url`s of other schemes and ports, and of addresses that are not public, in every form";
     seen.tell(Class::Hostile, fault, Asked::NotStreaming);
 }
 

@@ -284,13 +284,21 @@ async fn without_a_login_the_way_out_is_told_and_the_api_is_not_asked() {
             question["stream"] = json!(stream);
             let refused = Streamed::read(app.chat(&question).await).await;
             let told = refused.error().expect("an error")["message"].as_str().expect("a message");
-            assert!(refused.status == 401 && told.contains("claude setup-token"), "{} {told}", refused.status);
+            assert!(
+                refused.status == 401 && told.contains("claude setup-token"),
+                "{} {told}",
+                refused.status
+            );
             seen.note(format!("{} with the way out in its message", seen::of_answer(&refused)));
         }
         assert_eq!(app.upstream.log().model_count(), 0);
         assert_eq!(status(&app).await["logged_in"], false);
     }
-    seen.tell(Class::Account, "the real CLI has no login: /auth/status says so, the API is not asked", Asked::Either);
+    seen.tell(
+        Class::Account,
+        "the real CLI has no login: /auth/status says so, the API is not asked",
+        Asked::Either,
+    );
 }
 
 #[tokio::test]

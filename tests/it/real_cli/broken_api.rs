@@ -46,7 +46,9 @@ async fn answer(mut connection: TcpStream, said: &[u8], end: End) -> std::io::Re
     connection.read_exact(&mut body).await?;
     if !head.starts_with("post /v1/messages?") && !head.starts_with("post /v1/messages ") {
         // It looks for other things too.
-        return connection.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+        return connection
+            .write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            .await;
     }
     connection.write_all(said).await?;
     connection.flush().await?;
@@ -59,7 +61,8 @@ async fn answer(mut connection: TcpStream, said: &[u8], end: End) -> std::io::Re
 }
 
 fn stream_of(events: &str) -> Vec<u8> {
-    format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n{events}").into_bytes()
+    format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n{events}")
+        .into_bytes()
 }
 
 /// The beginning of an answer, in good form.

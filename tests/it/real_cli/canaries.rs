@@ -248,5 +248,9 @@ async fn no_canary_gets_out_of_the_real_cli() {
     assert!(stage.leaks.is_empty(), "{} leaks:\n{}", stage.leaks.len(), stage.leaks.join("\n"));
     let mut seen = Seen::default();
     seen.note_all("its own, as it was to be; no canary in the log, argv, environments or files", scenario);
-    seen.tell(Class::Hostile, "credentials, prompts and answers full of canaries, with the real CLI", Asked::Either);
+    seen.tell(
+        Class::Hostile,
+        "credentials, prompts and answers full of canaries, with the real CLI",
+        Asked::Either,
+    );
 }

@@ -31,7 +31,14 @@ async fn error_of(app: &TestApp, request: &Value, stream: bool) -> (u16, Value, 
 const AT_ONCE: Duration = Duration::from_secs(2);
 
 #[rstest]
-#[case("400", "[[err 400 invalid_request_error bad thing]]", 400, "invalid_request_error", Value::Null, false)]
+#[case(
+    "400",
+    "[[err 400 invalid_request_error bad thing]]",
+    400,
+    "invalid_request_error",
+    Value::Null,
+    false
+)]
 #[case("400, the prompt is too long", "[[err 400 invalid_request_error prompt is too long: 250000 tokens > 200000 maximum]]", 400,
     "invalid_request_error", json!("context_length_exceeded"), false)]
 #[case("401", "[[err 401 authentication_error]]", 401, "authentication_error", json!("invalid_api_key"), false)]
@@ -89,13 +96,21 @@ async fn a_usage_limit_tells_its_reset_and_later_requests_fail_fast_without_a_pr
         for _ in 0..10 {
             let begun = Instant::now();
             let (status, error, answer) = error_of(&app, &ask("hi"), stream).await;
-            assert!(begun.elapsed() < Duration::from_millis(150), "no process was started: {:?}", begun.elapsed());
+            assert!(
+                begun.elapsed() < Duration::from_millis(150),
+                "no process was started: {:?}",
+                begun.elapsed()
+            );
             assert_eq!((status, &error["code"]), (429, &json!("insufficient_quota")));
             let after: u64 = answer.headers["retry-after"].to_str().expect("text").parse().expect("a number");
             assert!((4800..=seconds).contains(&after), "{after}");
             seen.note(seen::of_answer(&answer));
         }
-        seen.tell(Class::Account, "later requests, after a usage limit: at once, without a process", Asked::with(stream));
+        seen.tell(
+            Class::Account,
+            "later requests, after a usage limit: at once, without a process",
+            Asked::with(stream),
+        );
     }
     assert_eq!(app.upstream.log().model_count(), before);
 }

@@ -24,7 +24,9 @@ const SHORT: Duration = Duration::from_secs(8);
 /// The processes whose environment leads to that folder.
 fn processes_of(state: &Path) -> Vec<Pid> {
     let state = state.as_os_str().as_encoded_bytes();
-    let ids = fs::read_dir("/proc").expect("/proc").filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let ids = fs::read_dir("/proc")
+        .expect("/proc")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let of_ours = |id: &i32| {
         let environment = fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
         environment.windows(state.len()).any(|part| part == state)
@@ -45,7 +47,8 @@ async fn the_real_cli_is_lost_in_the_middle_of_a_turn(
     #[values(true, false)] stream: bool,
 ) {
     let Some(cli) = real_cli() else { return };
-    let deadlines = couplet::claude::conversation::Deadlines { first_frame: SHORT, idle: SHORT, total: 10 * SHORT };
+    let deadlines =
+        couplet::claude::conversation::Deadlines { first_frame: SHORT, idle: SHORT, total: 10 * SHORT };
     let app = Builder::new(&cli).await.with(|config| config.claude.deadlines = deadlines).start().await;
     let (when, prompt) = moment;
     let mut question = ask(prompt);

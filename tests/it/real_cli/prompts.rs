@@ -219,7 +219,11 @@ async fn each_reaches_the_model_in_the_history_of_both_sides() {
         }
     }
     assert!(tried.times() >= 490, "{}", tried.times());
-    tried.tell(Class::Hostile, "hostile prompts in the history, as the user's and the model's", fault_table::Asked::NotStreaming);
+    tried.tell(
+        Class::Hostile,
+        "hostile prompts in the history, as the user's and the model's",
+        fault_table::Asked::NotStreaming,
+    );
 }
 
 #[tokio::test]

@@ -66,7 +66,10 @@ pub fn tell(class: Class, fault: &str, asked: Asked, outcome: impl Into<String>)
 /// # Panics
 /// When a stream ends well and with an error, or neither.
 pub fn of_answer(answer: &Streamed) -> String {
-    let is_stream = answer.headers.get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+    let is_stream = answer
+        .headers
+        .get("content-type")
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
     let waits = if answer.headers.contains_key("retry-after") { ", `retry-after`" } else { "" };
     match (is_stream, answer.error()) {
         (true, Some(error)) => {
@@ -103,8 +106,10 @@ pub fn of_whole((status, answer): &(u16, Value)) -> String {
 /// When a stream ends well and with an error, or neither.
 pub async fn of_messages(response: reqwest::Response) -> String {
     let status = response.status().as_u16();
-    let is_stream =
-        response.headers().get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+    let is_stream = response
+        .headers()
+        .get("content-type")
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
     let text = response.text().await.expect("an answer");
     if !is_stream {
         let body: Value = serde_json::from_str(&text).expect("JSON");

@@ -210,7 +210,8 @@ async fn nobody_finds_what_others_said(guesses_of_each: usize) -> Seen {
     seen
 }
 
-const GUESSES: &str = "guesses at the conversations of 399 other callers: their words, ids of calls, the hash itself";
+const GUESSES: &str =
+    "guesses at the conversations of 399 other callers: their words, ids of calls, the hash itself";
 
 /// Resident bytes, those that processes share counted for each.
 fn memory_of(id: i32) -> u64 {

@@ -209,8 +209,15 @@ async fn whoever_knows_every_word_and_id_of_a_conversation_does_not_get_into_it(
     println!("{} guesses over HTTP at {} processes", answers.len(), waiting.len());
     assert_eq!(answers.len(), TENANTS * KEYS);
     let mut seen = Seen::default();
-    seen.note_all("an answer from a process of its own; whose conversation it was finds it as it was", answers.len());
-    seen.tell(Class::Hostile, "others' conversations, asked on word for word or with a call's id", Asked::NotStreaming);
+    seen.note_all(
+        "an answer from a process of its own; whose conversation it was finds it as it was",
+        answers.len(),
+    );
+    seen.tell(
+        Class::Hostile,
+        "others' conversations, asked on word for word or with a call's id",
+        Asked::NotStreaming,
+    );
 
     // Each is there for the one whose it is.
     fake.follow(&Script {
