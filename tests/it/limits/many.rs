@@ -20,7 +20,7 @@ const MEMORY: u64 = 50_000_000;
 
 fn limiter() -> Limiter {
     let caller = Limits {
-        // So slow that none of them can be forgotten within the test.
+        // So slow that none of them can be forgotten for a minute.
         requests_per_minute: NonZeroU32::new(1),
         tokens_per_day: NonZeroU64::new(1000),
         ..Limits::default()
@@ -45,7 +45,9 @@ fn come(callers: u64) -> [Seen; 2] {
         }
     });
     println!("{callers} callers: {counts:?}, {} bytes at most", memory.bytes_max);
-    assert_eq!(counts[0] as u64, KEPT_APART.min(callers));
+    // Where this takes longer than a minute, the first are forgotten, and there is room for others.
+    assert!(counts[0] as u64 >= KEPT_APART.min(callers), "{counts:?}");
+    assert!(limiter.active_callers() as u64 <= KEPT_APART, "{}", limiter.active_callers());
     assert!(memory.bytes_max < MEMORY, "{memory:?}");
 
     let settings = AccessSettings { keys: vec!["right".into()], ..AccessSettings::default() };
