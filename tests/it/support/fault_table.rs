@@ -157,10 +157,10 @@ pub fn saw(class: Class, fault: &str, asked: Asked, saw: &str, tried: Tried) {
         "{PATH} is not up to date: run this with COUPLET_UPDATE_DOCS=1.\nthere: {there:?}\nnow:   {now:?}"
     );
     table.insert(key, now);
-    let text = render(&table);
+    let document = render(&table);
     file.set_len(0).expect("emptied");
     file.rewind().expect("at the start");
-    file.write_all(text.as_bytes()).expect("written");
+    file.write_all(document.as_bytes()).expect("written");
 }
 
 /// The path of a test's function: its name without the cases that rstest makes of it.
