@@ -130,6 +130,16 @@ impl AnswerReader {
     }
 
     fn on_event(&mut self, event: Event<'_>) -> Result<Progress, TurnFailure> {
+        let is_of_a_message = match &self.message {
+            Message::Open { .. } => true,
+            // Its tokens may come later than its end.
+            Message::Ended(_) => matches!(event, Event::MessageDelta { .. }),
+            Message::None | Message::Broken => false,
+        };
+        if !is_of_a_message && !matches!(event, Event::MessageStart { .. }) {
+            // Left over from a turn before this one.
+            return Ok(Progress::Silent);
+        }
         match event {
             Event::MessageStart { id, model, usage } => self.on_start(id.into_owned(), &model, usage),
             Event::Text(text) => {

@@ -1,8 +1,8 @@
 //! What the routes for the server's operator have in common: they name a tenant, and take no field that they do not know.
 
+use axum::body::HttpBody as _;
 use axum::extract::Request;
-use axum::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use serde::de::DeserializeOwned;
 
 use super::{App, body};
@@ -15,7 +15,8 @@ use crate::openai::error::ApiError;
 /// # Errors
 /// As [`body::json`], and for fields that nobody reads: an order must not be half understood.
 pub async fn order<T: DeserializeOwned + Default + Send + 'static>(request: Request) -> Result<T, ApiError> {
-    if !has_body(request.headers()) {
+    // Its headers do not tell: of a body that comes packed they were taken away.
+    if request.body().size_hint().exact() == Some(0) {
         return Ok(T::default());
     }
     let parsed = body::json::<T>(request).await?;
@@ -26,12 +27,6 @@ pub async fn order<T: DeserializeOwned + Default + Send + 'static>(request: Requ
             Err(ApiError::invalid_request(field, message).with_code("unknown_parameter"))
         }
     }
-}
-
-/// In HTTP/1.1 a request tells so ahead.
-fn has_body(headers: &HeaderMap) -> bool {
-    let length = headers.get(CONTENT_LENGTH);
-    length.is_some_and(|length| length != "0") || headers.contains_key(TRANSFER_ENCODING)
 }
 
 /// The tenant of that name; the default one without a name.

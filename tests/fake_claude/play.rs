@@ -77,6 +77,7 @@ impl Player {
             Step::Frames(frames) => frames.iter().try_for_each(write_frame)?,
             Step::Replay { file, frames, half } => replay(file, *frames, *half)?,
             Step::Bytes(bytes) => write(bytes)?,
+            Step::BytesOf(path) => write(&std::fs::read(path)?)?,
             Step::Texts { count, size } => {
                 (0..*count).try_for_each(|number| write_frame(&frames::text(&numbered(number, *size))))?;
             }
@@ -98,10 +99,15 @@ impl Player {
                     }
                 }
             }
-            Step::MakeFile(path) => std::fs::write(path, "")?,
+            Step::MakeFile(path) => {
+                let unfinished = path.with_extension("unfinished");
+                std::fs::write(&unfinished, std::process::id().to_string())?;
+                std::fs::rename(unfinished, path)?;
+            }
             Step::Hang => return self.heed(FOR_EVER),
             Step::Exit(code) => exit(*code),
             Step::Die => kill_process(getpid(), Signal::KILL)?,
+            Step::Terminate => kill_process(getpid(), Signal::TERM)?,
             Step::FloodStdout { bytes, line } => flood(&mut io::stdout().lock(), *bytes, *line)?,
             Step::FloodStderr(bytes) => flood(&mut io::stderr().lock(), *bytes, 80)?,
             Step::Complain(text) => writeln!(io::stderr(), "{text}")?,

@@ -79,6 +79,8 @@ pub enum Step {
     },
     /// Writes these bytes as they are.
     Bytes(Vec<u8>),
+    /// Writes what a file holds, as it is.
+    BytesOf(PathBuf),
     /// Streams pieces of text, each with its number in eight digits at the front, of `size` bytes.
     Texts {
         /// How many.
@@ -102,14 +104,16 @@ pub enum Step {
     },
     /// Waits until a file is there.
     AwaitFile(PathBuf),
-    /// Makes an empty file.
+    /// Makes a file that holds this process's id, complete as soon as it is there.
     MakeFile(PathBuf),
     /// Waits for the end of the world, which is two minutes away: no process outlives its test for long.
     Hang,
     /// Ends with this exit status.
     Exit(i32),
-    /// Dies of a signal.
+    /// Dies of SIGKILL.
     Die,
+    /// Dies of SIGTERM.
+    Terminate,
     /// Writes `bytes` bytes to stdout in lines of the length `line`; 0 stands for no line ends at all.
     FloodStdout {
         /// How many in all.

@@ -72,7 +72,8 @@ async fn no_canary_gets_out(#[case] stream: bool, #[case] variables: &[(&str, &s
     for scenario in &scenarios {
         stage.perform(scenario, true).await;
     }
-    stage.end(scenarios.len()).await;
+    let how = if stream { "streamed, at the level `trace`" } else { "not streamed, at the default level" };
+    stage.end(&format!("in every way in which a request can end, {how}"), scenarios.len()).await;
 }
 
 #[rstest]
@@ -88,7 +89,7 @@ async fn no_canary_gets_out_of_an_account_that_is_closed(#[case] ending: &Ending
         stage.perform(&Scenario { number, endpoint, stream, ending }, number == 0).await;
         number += 1;
     }
-    stage.end(number).await;
+    stage.end(&format!("where the account is closed by {}", ending.name), number).await;
 }
 
 /// An order of the operator.
@@ -156,7 +157,7 @@ async fn no_canary_gets_out_of_what_the_operator_does() {
     stage.look_at_log("after the logout", &[]);
     stage.look_at_pages("after the logout").await;
     stage.look_at_files("after the logout");
-    stage.end(number.min(2)).await;
+    stage.end("in what the operator does", number.min(2)).await;
 }
 
 #[tokio::test]
@@ -220,5 +221,5 @@ async fn no_canary_gets_out_of_processes_that_are_to_wait() {
     stage.look_at_log("processes that wait", &[]);
     stage.look_at_pages("processes that wait").await;
     stage.look_at_files("processes that wait");
-    stage.end(4).await;
+    stage.end("in processes that wait", 4).await;
 }

@@ -1,5 +1,6 @@
 //! What goes wrong with the CLI, its clients and the system, and what must then be true.
 
+mod bodies;
 mod clients;
 mod clock;
 mod crashes;

@@ -1,5 +1,7 @@
 //! Limits, quotas and accounts, as clients and the operator see them.
 
+mod many;
+
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -1,6 +1,7 @@
 //! Tests with the real, pinned Claude Code CLI.
 
 mod account;
+mod broken_api;
 #[cfg(target_os = "linux")]
 mod canaries;
 mod chat;
@@ -12,6 +13,7 @@ mod doctor;
 mod drain;
 mod errors;
 mod history;
+mod killed;
 mod leaving;
 mod media;
 mod messages;

@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 
 use super::{StoredKey, store, stored};
 use crate::support::app::{Builder, TestApp};
+use crate::support::fault_table::{Asked, Class};
+use crate::support::seen::Seen;
 
 const SECRET: &str = "a secret of the tests, longer than thirty-two characters";
 
@@ -230,6 +232,14 @@ async fn every_cell_is_as_expected(admin_key: Option<&str>) {
         forms.len() * ROUTES.len()
     );
     assert!(forms.len() * ROUTES.len() >= 300);
+    let mut seen = Seen::default();
+    for ((_, got), times) in cells {
+        let is_in = got == "in";
+        seen.note_all(if is_in { "in, for the same who are in in any form" } else { got }, times as usize);
+    }
+    let operator = if admin_key.is_some() { "with an admin key" } else { "without an admin key" };
+    let fault = format!("every form in which a key or none can come, at every route, {operator}");
+    seen.tell(Class::Hostile, &fault, Asked::Either);
 }
 
 #[tokio::test]

@@ -11,6 +11,8 @@ use crate::support::app::{Streamed, TestApp, ask, said};
 use crate::support::fake_cli::frames::{message, success};
 use crate::support::fake_cli::script::{Script, Step};
 use crate::support::fake_cli::{FakeCli, eventually, play};
+use crate::support::fault_table::{Asked, Class};
+use crate::support::seen::{self, Seen};
 
 /// In place of half a minute.
 const SOON: Duration = Duration::from_millis(300);
@@ -21,11 +23,12 @@ async fn app(fake: &FakeCli) -> TestApp {
 }
 
 #[rstest]
-#[case::usage_limit(limit_is_reached(Some(5000)), 429, "insufficient_quota", Some(5000))]
-#[case::without_a_reset(limit_is_reached(None), 429, "insufficient_quota", None)]
-#[case::credential(token_has_expired(), 401, "invalid_api_key", None)]
+#[case("a usage limit", limit_is_reached(Some(5000)), 429, "insufficient_quota", Some(5000))]
+#[case("a usage limit of which no end is known", limit_is_reached(None), 429, "insufficient_quota", None)]
+#[case("a token that has expired", token_has_expired(), 401, "invalid_api_key", None)]
 #[tokio::test]
 async fn fifty_requests_after_a_refusal_fail_at_once_without_a_process(
+    #[case] what: &str,
     #[case] refusal: Vec<Value>,
     #[case] status: u16,
     #[case] code: &str,
@@ -42,6 +45,7 @@ async fn fifty_requests_after_a_refusal_fail_at_once_without_a_process(
     requests[0]["stream"] = json!(true);
     let answers = join_all(requests.iter().map(|request| app.chat(request))).await;
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    let mut seen = Seen::default();
     for answer in answers {
         let after = answer.headers().get("retry-after").map(|after| after.to_str().expect("text").to_owned());
         let after: Option<u64> = after.map(|after| after.parse().expect("seconds"));
@@ -53,11 +57,14 @@ async fn fifty_requests_after_a_refusal_fail_at_once_without_a_process(
         }
         let answer = Streamed::read(answer).await;
         assert_eq!((answer.status, &answer.error().expect("an error")["code"]), (status, &json!(code)));
+        seen.note(seen::of_answer(&answer));
     }
     let count = json!({"model": "sonnet", "messages": [{"role": "user", "content": "hi"}]});
     let counted = app.post("/v1/messages/count_tokens").json(&count).send().await.expect("an answer");
     assert_eq!(counted.status(), status);
     assert_eq!(fake.reports().len(), 0, "no process was started");
+    let fault = format!("requests after {what}: all at once, no process is started, nothing is tried again");
+    seen.tell(Class::Account, &fault, Asked::Either);
 }
 
 #[tokio::test]
@@ -72,11 +79,12 @@ async fn the_cli_s_sentence_reaches_the_client_whole() {
 }
 
 #[rstest]
-#[case::usage_limit(limit_is_reached(Some(5000)), 429)]
-#[case::without_a_reset(limit_is_reached(None), 429)]
-#[case::credential(token_has_expired(), 401)]
+#[case("a usage limit", limit_is_reached(Some(5000)), 429)]
+#[case("a usage limit of which no end is known", limit_is_reached(None), 429)]
+#[case("a token that has expired", token_has_expired(), 401)]
 #[tokio::test]
 async fn one_request_looks_whether_it_is_over_and_its_success_lifts_it(
+    #[case] what: &str,
     #[case] refusal: Vec<Value>,
     #[case] status: u16,
 ) {
@@ -94,9 +102,13 @@ async fn one_request_looks_whether_it_is_over_and_its_success_lifts_it(
     fake.follow(&Script::default());
     tokio::time::sleep(SOON).await;
     assert_eq!(said(&app.answer(&ask("and now?")).await), "fine");
+    let mut seen = Seen::default();
     for answer in join_all((0..4).map(|_| async { app.answer(&ask("we too")).await })).await {
         assert_eq!(said(&answer), "fine");
+        seen.note(seen::of_whole(&answer));
     }
+    let fault = format!("requests after one that looked whether {what} is over, and it was");
+    seen.tell(Class::Account, &fault, Asked::NotStreaming);
 }
 
 #[tokio::test]
@@ -106,7 +118,14 @@ async fn at_its_reset_a_limit_is_over() {
     assert_eq!(app.answer(&ask("limited")).await.0, 429);
     assert_eq!(app.answer(&ask("hi")).await.0, 429);
     tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(said(&app.answer(&ask("hi")).await), "fine");
+    let answer = app.answer(&ask("hi")).await;
+    assert_eq!(said(&answer), "fine");
+    seen::tell(
+        Class::Account,
+        "a request after the reset of a usage limit",
+        Asked::NotStreaming,
+        seen::of_whole(&answer),
+    );
 }
 
 #[tokio::test]
@@ -128,9 +147,14 @@ async fn those_who_wait_for_a_place_are_refused_as_soon_as_others_are() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     std::fs::write(go_on, "").expect("a file");
+    let mut seen = Seen::default();
     for answer in waiting.into_iter().chain([first]) {
-        assert_eq!(answer.await.expect("an answer").status(), 429);
+        let answer = Streamed::read(answer.await.expect("an answer")).await;
+        assert_eq!(answer.status, 429);
+        seen.note(seen::of_answer(&answer));
     }
+    let fault = "requests that wait for a place when the usage limit is reached";
+    seen.tell(Class::Account, fault, Asked::NotStreaming);
     assert_eq!(fake.reports().len(), 1);
     assert_eq!(app.health().await["queued"], 0);
 }
@@ -159,7 +183,10 @@ async fn warnings_and_extra_usage_are_shown_and_no_errors() {
     let app = app(&fake).await;
     assert_eq!(app.health().await["usage_limit"], "ok");
 
-    assert_eq!(said(&app.answer(&ask("warning")).await), "fine");
+    let warned = app.answer(&ask("warning")).await;
+    assert_eq!(said(&warned), "fine");
+    let fault = "a warning that the usage limit is near: told by /health and /auth/status";
+    seen::tell(Class::Account, fault, Asked::NotStreaming, seen::of_whole(&warned));
     let told_then = told(&app, "/auth/status").await["usage_limit"].clone();
     assert_eq!(
         (&told_then["status"], &told_then["resets_at"]),

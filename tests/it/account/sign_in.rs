@@ -13,6 +13,8 @@ use crate::support::app::{ADMIN_KEY, Streamed, TOKEN, TestApp, ask, said};
 use crate::support::fake_cli::frames::{message_start, text};
 use crate::support::fake_cli::script::{Script, Step};
 use crate::support::fake_cli::{FakeCli, eventually, play};
+use crate::support::fault_table::{Asked, Class};
+use crate::support::seen::{self, Seen};
 
 async fn log_out(app: &TestApp, body: Option<&Value>) -> (u16, Value) {
     let request = app.post("/auth/logout").bearer_auth(ADMIN_KEY);
@@ -59,7 +61,18 @@ async fn a_cli_that_says_nothing_usable_leaves_the_rest_as_it_is() {
 async fn a_credential_that_is_not_taken_is_told_of() {
     let fake = refusing("", token_has_expired());
     let app = fake.app().await;
-    assert_eq!(app.answer(&ask("hi")).await.0, 401);
+    let mut seen = Seen::default();
+    for stream in [false, true] {
+        let mut question = ask("hi");
+        question["stream"] = stream.into();
+        let refused = Streamed::read(app.chat(&question).await).await;
+        let told = refused.error().expect("an error")["message"].as_str().expect("a message");
+        assert!(told.contains("OAuth token has expired.") && told.contains("claude setup-token"), "{told}");
+        assert_eq!(refused.status, 401);
+        seen.note(format!("{} with the way out in its message", seen::of_answer(&refused)));
+    }
+    let fault = "the token has expired: /auth/status says so";
+    seen.tell(Class::Account, fault, Asked::Either);
     let status = told(&app, "/auth/status").await;
     assert_eq!(
         (&status["logged_in"], &status["last_failure"]["kind"]),
@@ -124,15 +137,24 @@ async fn a_logout_ends_open_answers_at_once_deletes_the_kept_token_and_is_final(
     assert_eq!(open.contents(), ["and so"]);
     let error = open.error().expect("an error");
     assert_eq!((&error["type"], &error["code"]), (&json!("authentication_error"), &json!("signed_out")));
+    let fault = "the operator signs out in mid-answer: the answer ends within 1 s";
+    seen::tell(Class::Account, fault, Asked::Streaming, seen::of_answer(&open));
     fake.gone_within(Duration::from_secs(2)).await;
     assert!(!token.exists());
 
     fake.forget_reports();
+    let mut seen = Seen::default();
     for _ in 0..3 {
         let (status, answer) = app.answer(&ask("hi")).await;
         assert_eq!((status, &answer["error"]["code"]), (401, &json!("signed_out")));
         assert!(answer["error"]["message"].as_str().is_some_and(|message| message.contains("couplet login")));
+        seen.note(format!("{} with the way out in its message", seen::of_whole(&(status, answer))));
     }
+    seen.tell(
+        Class::Account,
+        "requests after the sign-in was ended: no process is started",
+        Asked::NotStreaming,
+    );
     assert_eq!(app.get("/v1/models").send().await.expect("an answer").status(), 401);
     let status = told(&app, "/auth/status").await;
     assert_eq!((&status["logged_in"], &status["cli"]), (&json!(false), &Value::Null));

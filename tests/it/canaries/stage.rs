@@ -20,6 +20,8 @@ use super::sent::{Endpoint, Sent};
 use crate::support::couplet_process::{CoupletProcess, descendants_of};
 use crate::support::fake_cli::script::{Report, Script, Step};
 use crate::support::fake_cli::{FakeCli, eventually};
+use crate::support::fault_table::{Asked, Class};
+use crate::support::seen::Seen;
 
 /// Within this a thing happens if it happens at all.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -295,7 +297,7 @@ impl Stage {
     }
 
     /// Ends the server, looks once more, and tells what was found.
-    pub async fn end(mut self, scenarios: usize) {
+    pub async fn end(mut self, what: &str, scenarios: usize) {
         for path in ["/openapi.json", "/docs"] {
             let (status, text) = self.page(path, KEY).await;
             assert_eq!(status, 200, "{path}");
@@ -313,6 +315,16 @@ impl Stage {
         assert!(
             leaks.is_empty() && wrong.is_empty(),
             "canaries got out:\n{leaks}\nended otherwise:\n{wrong}"
+        );
+        let mut seen = Seen::default();
+        seen.note_all(
+            "its own, as it was to be; no canary in the log, others' answers, argv, environments or files",
+            scenarios,
+        );
+        seen.tell(
+            Class::Hostile,
+            &format!("credentials, prompts and answers full of canaries, {what}"),
+            Asked::Either,
         );
     }
 }

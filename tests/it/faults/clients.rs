@@ -6,17 +6,21 @@ use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use reqwest::Response;
 use rstest::rstest;
-use serde_json::Value;
 
 use super::{PATIENCE, SOON, said};
-use crate::support::app::ask;
+use crate::support::app::{Streamed, ask};
 use crate::support::couplet_process::{CoupletProcess, streamed};
 use crate::support::fake_cli::frames::{message_start, text};
 use crate::support::fake_cli::script::{Script, Step};
 use crate::support::fake_cli::{FakeCli, eventually, play};
+use crate::support::fault_table::{Asked, Class};
+use crate::support::seen::{self, Seen};
 
 /// Tries of each kind.
 const TRIES: usize = 16;
+
+/// The same where there is time for it.
+const MANY: usize = 1000;
 
 /// Answers at once, and requests that may wait.
 const PLACES: usize = 8;
@@ -72,43 +76,95 @@ async fn descriptors(couplet: &CoupletProcess, fake: &FakeCli) -> usize {
     last
 }
 
+impl Leaves {
+    fn fault(self, stubborn: bool) -> String {
+        let when = match self {
+            Self::BeforeTheFirstToken => "before the first token",
+            Self::InMidStream => "in mid-stream",
+            Self::WhileAWholeAnswerIsMade => "while a whole answer is made",
+        };
+        let cli = if stubborn { "a CLI that does not care" } else { "a CLI that follows its interrupt" };
+        format!("it goes away {when}, from {cli}")
+    }
+}
+
 #[rstest]
 #[case::and_the_cli_follows(false)]
 #[case::and_the_cli_does_not_care(true)]
 #[tokio::test]
 async fn a_client_that_leaves_takes_its_turn_with_it(#[case] stubborn: bool) {
+    for (kind, seen) in all_leave(stubborn, TRIES).await {
+        seen.tell(Class::Client, &kind.fault(stubborn), asked(kind));
+    }
+}
+
+#[rstest]
+#[case::and_the_cli_follows(false)]
+#[case::and_the_cli_does_not_care(true)]
+#[tokio::test]
+#[ignore = "three thousand processes"]
+async fn a_thousand_clients_that_leave_take_their_turns_with_them(#[case] stubborn: bool) {
+    for (kind, seen) in all_leave(stubborn, MANY).await {
+        seen.tell_of_long_run(Class::Client, &kind.fault(stubborn), asked(kind));
+    }
+}
+
+fn asked(kind: Leaves) -> Asked {
+    Asked::with(kind != Leaves::WhileAWholeAnswerIsMade)
+}
+
+async fn all_leave(stubborn: bool, tries: usize) -> Vec<(Leaves, Seen)> {
     let fake = FakeCli::new(&Script::default());
-    let plays = KINDS.iter().flat_map(|kind| (0..TRIES).map(move |number| (*kind, number)));
-    let plays = plays.map(|(kind, number)| {
+    let play_of = |kind: Leaves, number: usize| {
         let name = name(kind, number);
         let begun = Step::Frames(vec![message_start("msg_1"), text("half an ")]);
         let asked = Step::MakeFile(fake.file(&name));
         let begins = if kind == Leaves::BeforeTheFirstToken { vec![] } else { vec![begun] };
         play(&name, [begins, vec![asked, Step::Hang]].concat())
-    });
-    let script = Script {
-        plays: plays.collect(),
+    };
+    // Each process reads the whole of it: no more than are needed next.
+    let script_of = |kind: Leaves, numbers: &[usize]| Script {
+        plays: numbers.iter().map(|number| play_of(kind, *number)).collect(),
         ignores_interrupt: stubborn,
         ignores_end_of_input: stubborn,
         ..Script::default()
     };
     let couplet = served(&fake).await;
     let before = descriptors(&couplet, &fake).await;
-    fake.follow(&script);
 
-    let tries = KINDS.iter().flat_map(|kind| (0..TRIES).map(move |number| (*kind, number)));
-    let tries = stream::iter(tries).map(|(kind, number)| leave(&couplet, &fake, kind, number));
-    tries.buffer_unordered(PLACES).collect::<()>().await;
+    let mut all = Vec::new();
+    let mut slowest = Duration::ZERO;
+    for kind in KINDS {
+        let numbers: Vec<usize> = (0..tries).collect();
+        let mut times = Vec::new();
+        for numbers in numbers.chunks(4 * PLACES) {
+            fake.follow(&script_of(kind, numbers));
+            let leave = |number: &usize| leave(&couplet, &fake, kind, *number);
+            let left = stream::iter(numbers).map(leave).buffer_unordered(PLACES);
+            times.extend(left.collect::<Vec<Duration>>().await);
+        }
+        let mut seen = Seen::default();
+        for time in times {
+            slowest = slowest.max(time);
+            let when = if time < SOON { "within 1 s" } else { "too late" };
+            seen.note(format!("nothing, it has left; the turn is interrupted, its group gone {when}"));
+        }
+        all.push((kind, seen));
+    }
+    println!("the slowest was gone after {slowest:?}");
+    assert!(slowest < SOON, "{slowest:?}");
 
     fake.gone_within(SOON).await;
     fake.follow(&Script::default());
     is_as_before(&couplet, &fake, before).await;
-    let all = KINDS.len() * TRIES;
-    assert_eq!(fake.reports().len(), 2 + all, "a process for each");
-    assert_eq!(fake.heard().matches(r#""subtype":"interrupt""#).count(), all, "each was interrupted");
+    let count = KINDS.len() * tries;
+    assert_eq!(fake.reports().len(), 2 + count, "a process for each");
+    assert_eq!(fake.heard().matches(r#""subtype":"interrupt""#).count(), count, "each was interrupted");
+    all
 }
 
-async fn leave(couplet: &CoupletProcess, fake: &FakeCli, kind: Leaves, number: usize) {
+/// How long its process outlives it.
+async fn leave(couplet: &CoupletProcess, fake: &FakeCli, kind: Leaves, number: usize) -> Duration {
     let name = name(kind, number);
     let (question, streaming) = (ask(&name), streamed(&ask(&name)));
     let asked = || eventually(PATIENCE, "it is asked", || fake.file(&name).exists());
@@ -128,21 +184,42 @@ async fn leave(couplet: &CoupletProcess, fake: &FakeCli, kind: Leaves, number: u
             () = asked() => {}
         },
     }
+    let left = Instant::now();
+    let process = std::fs::read_to_string(fake.file(&name)).expect("its id");
+    let process = std::path::Path::new("/proc").join(process);
+    eventually(PATIENCE, "its process is gone", || !process.exists()).await;
+    left.elapsed()
 }
 
 #[tokio::test]
 async fn clients_that_leave_the_queue_make_room_in_it() {
+    leave_the_queue(32).await.tell(Class::Client, LEAVES_THE_QUEUE, Asked::NotStreaming);
+}
+
+#[tokio::test]
+#[ignore = "a thousand requests"]
+async fn a_thousand_clients_that_leave_the_queue_make_room_in_it() {
+    leave_the_queue(MANY).await.tell_of_long_run(Class::Client, LEAVES_THE_QUEUE, Asked::NotStreaming);
+}
+
+const LEAVES_THE_QUEUE: &str = "it goes away while it waits in the queue";
+
+async fn leave_the_queue(tries: usize) -> Seen {
     let fake = FakeCli::new(&Script { plays: vec![play("stay", [Step::Hang])], ..Script::default() });
     let couplet = served(&fake).await;
     let before = descriptors(&couplet, &fake).await;
     let question = ask("stay");
     let stay = |_| couplet.chat(&question);
     let mut busy = stream::iter(0..PLACES).map(stay).buffer_unordered(PLACES);
+    let mut seen = Seen::default();
     let work = async {
         eventually(PATIENCE, "all places are taken", || fake.reports().len() == 1 + PLACES).await;
         // More than there is room for, were those before not gone.
-        for _ in 0..4 {
+        for _ in 0..tries / PLACES {
             join_all((0..PLACES).map(|_| wait_in_vain(&couplet))).await;
+            for _ in 0..PLACES {
+                seen.note("nothing, it has left; no process was started, its place in the queue is free");
+            }
         }
     };
     tokio::select! {
@@ -152,6 +229,7 @@ async fn clients_that_leave_the_queue_make_room_in_it() {
     drop(busy);
     is_as_before(&couplet, &fake, before).await;
     assert_eq!(fake.reports().len(), 2 + PLACES, "none was started for those that waited");
+    seen
 }
 
 /// Waits in the queue for a while, and leaves. Those who left before may take a moment to be noticed.
@@ -185,12 +263,18 @@ async fn a_full_queue_refuses_with_429_and_says_when_to_come_again() {
         };
         assert_eq!(refused.status(), 429);
         assert_eq!(refused.headers()["retry-after"], "2");
-        let body: Value = refused.json().await.expect("JSON");
-        assert_eq!(body["error"]["code"], "rate_limit_exceeded");
+        let refused = Streamed::read(refused).await;
+        assert_eq!(refused.error().expect("an error")["code"], "rate_limit_exceeded");
+        refused
     };
     tokio::select! {
         answer = busy.next() => panic!("no answer was to come, but {answer:?}"),
-        () = work => {}
+        refused = work => seen::tell(
+            Class::Start,
+            "more requests than places, those in the queue included",
+            Asked::NotStreaming,
+            seen::of_answer(&refused),
+        ),
     }
     drop(busy);
     fake.gone_within(2 * SOON).await;

@@ -13,6 +13,8 @@ use super::{SOON, ask_unread, is_as_before, stalled};
 use crate::support::fake_cli::frames::{message_delta, message_start, message_stop, success};
 use crate::support::fake_cli::script::{Script, Step};
 use crate::support::fake_cli::{FakeCli, play};
+use crate::support::fault_table::{Asked, Class};
+use crate::support::seen;
 
 /// The pieces of the answer: much more than all buffers on the way take.
 const PIECES: usize = 1500;
@@ -78,15 +80,21 @@ async fn a_reader_that_stops_slows_the_cli_and_misses_nothing_when_it_goes_on() 
     assert!(!fake.file("all-said").exists(), "it is slowed");
     let (pieces, error, done) = read(connection).await;
     assert_eq!((pieces.len(), error, done), (PIECES, None, true));
+    let outcome = format!("the answer, all {} pieces of 16 KiB in order", pieces.len());
     assert!(pieces.into_iter().eq(0..PIECES), "all pieces in their order");
     is_as_before(&app, &fake, 16).await;
+    let fault = "it stops reading and goes on before the deadline for pauses; the CLI waits for it";
+    seen::tell(Class::Client, fault, Asked::Streaming, outcome);
 }
 
 #[rstest]
-#[case::and_the_cli_follows(false)]
-#[case::and_the_cli_does_not_care(true)]
+#[case("a CLI that follows its interrupt", false)]
+#[case("a CLI that does not care", true)]
 #[tokio::test]
-async fn a_reader_that_stops_for_too_long_gets_an_error_and_the_cli_is_ended(#[case] stubborn: bool) {
+async fn a_reader_that_stops_for_too_long_gets_an_error_and_the_cli_is_ended(
+    #[case] cli: &str,
+    #[case] stubborn: bool,
+) {
     let fake = long_answer(stubborn);
     let app = fake.app_with(idle(SHORT)).await;
     let connection = ask_unread(&app, "at length").await;
@@ -100,4 +108,13 @@ async fn a_reader_that_stops_for_too_long_gets_an_error_and_the_cli_is_ended(#[c
     assert!(pieces.iter().copied().eq(0..pieces.len()), "what came is in order");
     let error = error.expect("an error at the end");
     assert_eq!(error["code"], "timeout", "{error}");
+    let code = error["code"].as_str().expect("a code");
+    let fault =
+        format!("it stops reading beyond the deadline for pauses, from {cli}; the group is gone within 1 s");
+    seen::tell(
+        Class::Client,
+        &fault,
+        Asked::Streaming,
+        format!("what came until then, in order; error frame `{code}`"),
+    );
 }

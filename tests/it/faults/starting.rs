@@ -8,14 +8,14 @@ use couplet::claude::command_line::CliProgram;
 use futures_util::future::join_all;
 use rstest::rstest;
 use rustix::process::Resource;
-use serde_json::Value;
 
 use super::{PATIENCE, SOON, is_as_before, refused, said};
-use crate::support::app::{TestApp, ask};
+use crate::support::app::{Streamed, TestApp, ask};
 use crate::support::couplet_process::CoupletProcess;
 use crate::support::fake_cli::script::{Script, Step};
 use crate::support::fake_cli::{FakeCli, eventually, program};
 use crate::support::fault_table::{Asked, Class, Tried, saw};
+use crate::support::seen::{self, Seen};
 
 fn nothing(_: &Path) {}
 
@@ -39,21 +39,29 @@ fn folder(path: &Path) {
 /// What the server says of a CLI that cannot be started: it must be 503, to be tried again, with the reason.
 async fn sentence(app: &TestApp) -> String {
     let response = app.chat(&ask("hello")).await;
-    assert_eq!(response.status(), 503);
     assert_eq!(response.headers()["retry-after"], "2");
-    let body: Value = response.json().await.expect("JSON");
-    assert_eq!(body["error"]["code"], "cli_unavailable");
-    body["error"]["message"].as_str().expect("a sentence").to_owned()
+    let refused = Streamed::read(response).await;
+    assert_eq!(seen::of_answer(&refused), "503 `cli_unavailable`, `retry-after`");
+    refused.error().expect("an error")["message"].as_str().expect("a sentence").to_owned()
+}
+
+/// What was seen where [`sentence`] was, and this was in it.
+fn refusal(reason: &str) -> String {
+    format!("503 `cli_unavailable`, `retry-after`, \"{reason}\"")
 }
 
 #[rstest]
-#[case::that_is_missing(nothing, "No such file")]
-#[case::that_may_not_be_executed(not_executable, "Permission denied")]
-#[case::that_is_another_program(another_program, "is not the Claude Code CLI")]
-#[case::that_fails(failing_program, "exit status: 1")]
-#[case::that_is_a_folder(folder, "Permission denied")]
+#[case("is missing", nothing, "No such file")]
+#[case("may not be executed", not_executable, "Permission denied")]
+#[case("is another program", another_program, "is not the Claude Code CLI")]
+#[case("fails at once", failing_program, "exit status: 1")]
+#[case("is a folder", folder, "Permission denied")]
 #[tokio::test]
-async fn a_cli_is_503_with_the_reason_until_it_is_there(#[case] put: fn(&Path), #[case] reason: &str) {
+async fn a_cli_is_503_with_the_reason_until_it_is_there(
+    #[case] what: &str,
+    #[case] put: fn(&Path),
+    #[case] reason: &str,
+) {
     let fake = FakeCli::new(&Script::default());
     let path = fake.file("claude");
     put(&path);
@@ -68,6 +76,8 @@ async fn a_cli_is_503_with_the_reason_until_it_is_there(#[case] put: fn(&Path), 
     symlink(program(), &path).expect("a link");
     is_as_before(&app, &fake, 16).await;
     assert_eq!(app.get("/health/ready").send().await.expect("an answer").status(), 200);
+    let fault = format!("it {what}, until it is as it should be");
+    seen::tell(Class::Start, &fault, Asked::NotStreaming, refusal(reason));
 }
 
 #[tokio::test]
@@ -83,6 +93,8 @@ async fn a_cli_that_vanishes_is_503_until_it_is_back() {
     assert!(sentence.contains("No such file"), "{sentence}");
     symlink(program(), &path).expect("a link");
     is_as_before(&app, &fake, 16).await;
+    let fault = "it vanishes while the server runs, until it is back";
+    seen::tell(Class::Start, fault, Asked::NotStreaming, refusal("No such file"));
 }
 
 #[tokio::test]
@@ -94,6 +106,8 @@ async fn a_launcher_that_cannot_be_started_is_503() {
     assert!(sentence.contains("No such file"), "{sentence}");
     symlink(env!("CARGO_BIN_EXE_couplet"), &path).expect("a link");
     is_as_before(&app, &fake, 16).await;
+    let fault = "Couplet's own program, which becomes it, cannot be started";
+    seen::tell(Class::Start, fault, Asked::NotStreaming, refusal("No such file"));
 }
 
 #[tokio::test]
@@ -107,6 +121,8 @@ async fn a_working_folder_that_is_gone_is_503() {
     assert!(sentence.contains("No such file"), "{sentence}");
     std::fs::create_dir(&work).expect("a folder");
     is_as_before(&app, &fake, 16).await;
+    let fault = "its working folder is gone, until it is back";
+    seen::tell(Class::Start, fault, Asked::NotStreaming, refusal("No such file"));
 }
 
 #[tokio::test]
@@ -128,6 +144,10 @@ async fn of_many_starts_only_some_go_on_at_once() {
     let question = ask("hello");
     let (answers, ()) = tokio::join!(join_all((0..HERD).map(|_| app.answer(&question))), look);
     assert!(answers.iter().all(|answer| said(answer) == "fine"));
+    let mut seen = Seen::default();
+    answers.iter().for_each(|answer| seen.note(seen::of_whole(answer)));
+    let fault = "a herd of cold starts: no more at once than there are cores, the others wait";
+    seen.tell(Class::Start, fault, Asked::NotStreaming);
     is_as_before(&app, &fake, 16).await;
 }
 
@@ -145,6 +165,9 @@ async fn clients_that_leave_while_a_cli_is_starting_leave_no_process_behind() {
     fake.follow(&Script::default());
     is_as_before(&app, &fake, 16).await;
     assert_eq!(refused(&app.answer(&ask("")).await).0, 400, "an empty question never gets that far");
+    let fault = "twelve go away while it is being started";
+    let outcome = "nothing, they have left; no process is left, all places are free";
+    seen::tell(Class::Client, fault, Asked::NotStreaming, outcome);
 }
 
 #[tokio::test]

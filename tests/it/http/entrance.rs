@@ -9,6 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::app::{Builder, TestApp};
+use crate::support::fault_table::{Asked, Class};
+use crate::support::seen::Seen;
 
 async fn builder() -> Builder {
     Builder::new(Path::new("/no/such/cli")).await
@@ -87,6 +89,88 @@ async fn a_preflight_lets_in_only_configured_origins_and_never_all() {
     };
     assert_eq!(ask("https://chat.example").await.expect("allowed"), "https://chat.example");
     assert_eq!(ask("https://evil.example").await, None);
+}
+
+/// What pages have sent to servers on the same machine as their reader: another name that leads there (CVE-2024-28224), another
+/// origin and address 0.0.0.0 (CVE-2025-49596), requests that need no preflight, and forms.
+#[tokio::test]
+async fn a_page_of_another_origin_cannot_use_a_keyless_server() {
+    let app = builder().await.start().await;
+    let port = app.url.rsplit(':').next().expect("a port");
+    let names = |name: &str| format!("{name}:{port}");
+    let mut seen = Seen::default();
+    let json = "application/json";
+    let mut vectors: Vec<(String, Vec<(&str, String)>)> = Vec::new();
+    for host in [
+        "evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "127.0.0.1.nip.io",
+        "0.0.0.0",
+        "[::]",
+        "192.168.0.1",
+        "",
+    ] {
+        vectors
+            .push((format!("host {host}"), vec![("host", names(host)), ("content-type", json.to_owned())]));
+    }
+    for origin in [
+        "https://evil.example",
+        "null",
+        "file://",
+        "http://127.0.0.1.evil.example",
+        "http://localhost.evil.example",
+        "http://0.0.0.0",
+        "chrome-extension://abc",
+        "http://evil.example:8000",
+        "HTTP://EVIL.EXAMPLE",
+        "https://user@evil.example",
+    ] {
+        vectors.push((
+            format!("origin {origin}"),
+            vec![("origin", origin.to_owned()), ("content-type", json.to_owned())],
+        ));
+        vectors.push((
+            format!("origin {origin}, simple"),
+            vec![("origin", origin.to_owned()), ("content-type", "text/plain".to_owned())],
+        ));
+    }
+    for kind in [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "text/plain; application/json",
+        "application/csp-report",
+        "",
+    ] {
+        vectors.push((format!("simple, {kind}"), vec![("content-type", kind.to_owned())]));
+    }
+    for (name, headers) in vectors {
+        for (method, path) in
+            [("POST", "/v1/chat/completions"), ("POST", "/v1/messages"), ("GET", "/v1/models")]
+        {
+            let is_simple = !headers.iter().any(|(name, _)| ["host", "origin"].contains(name));
+            if method == "GET" && is_simple {
+                // Without another origin this is any program's request.
+                continue;
+            }
+            let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
+            let mut request = reqwest::Client::new().request(method, format!("{}{path}", app.url)).body("{}");
+            for (name, value) in &headers {
+                request = request.header(*name, value);
+            }
+            let response = request.send().await.expect("an answer");
+            assert!(!response.headers().contains_key("access-control-allow-origin"), "{name} {path}");
+            let answer: (u16, Value) =
+                (response.status().as_u16(), response.json().await.unwrap_or_default());
+            assert!(matches!(answer.0, 400 | 403 | 415), "{name} {path}: {answer:?}");
+            assert!(answer.0 != 400 || name == "host ", "{name} {path}: {answer:?}");
+            seen.note(answer.0.to_string());
+        }
+    }
+    let fault = "requests that a page of another origin can make its reader's browser send to a keyless server: no CORS header, no \
+                 request gets in";
+    seen.tell(Class::Hostile, fault, Asked::Either);
 }
 
 /// A page sees no other headers of an answer than these.

@@ -16,7 +16,9 @@ use std::net::SocketAddr;
 use tokio::net::TcpStream;
 
 use crate::support::app::{Builder, TestApp};
+use crate::support::fault_table::{Asked, Class};
 use crate::support::outside::{HOST_NAME, Outside, PUBLIC};
+use crate::support::seen::{self, Seen};
 
 /// Names that lead to where nobody may go.
 const NAMES: &[(&str, &[&str])] = &[
@@ -197,6 +199,7 @@ async fn no_forbidden_url_leads_to_a_connection() {
     assert!(FORBIDDEN.len() >= 60, "{}", FORBIDDEN.len());
     let outside = Outside::new(&[], NAMES).await;
     let app = app(ImageUrls::Fetch, &outside).await;
+    let mut seen = Seen::default();
     for url in FORBIDDEN {
         let (status, answer) = app.answer(&ask_about(url)).await;
         assert_eq!(
@@ -207,10 +210,15 @@ async fn no_forbidden_url_leads_to_a_connection() {
         assert_eq!(outside.connected(), [], "{url}");
         let message = answer["error"]["message"].as_str().expect("a message");
         assert!(!message.contains("127.") && !message.contains("169.254"), "{url}: {message}");
+        let connections = outside.connected().len();
+        seen.note(format!("{}, {connections} connections", seen::of_whole(&(status, answer))));
     }
     // None but names that could be public were asked for.
     let asked = outside.resolved();
     assert!(asked.iter().all(|name| name.trim_end_matches('.').ends_with(".example.com")), "{asked:?}");
+    let fault =
+        "`image_url`s of other schemes and ports, and of addresses that are not public, in every form";
+    seen.tell(Class::Hostile, fault, Asked::NotStreaming);
 }
 
 #[tokio::test]
@@ -219,7 +227,7 @@ async fn a_redirect_leads_to_nowhere_forbidden_either() {
     let network: Arc<dyn Network> = Arc::<Outside>::clone(&outside);
     let fetcher = Fetcher::new(network).expect("TLS");
     let absolute = FORBIDDEN.iter().filter(|url| url.contains(':') && !url.starts_with("https:?"));
-    let mut tried = 0;
+    let mut tried = Seen::default();
     for url in absolute {
         let encoded: String = url.bytes().map(|byte| format!("%{byte:02x}")).collect::<Vec<_>>().concat();
         let before = outside.connected().len();
@@ -233,13 +241,14 @@ async fn a_redirect_leads_to_nowhere_forbidden_either() {
                 ),
                 "{url}: {outcome:?}"
             );
-            tried += 1;
+            tried.note("the fetch is given up, before it connects to anything but what was public");
         }
         let connected = outside.connected();
         assert!(connected.iter().all(|address| address.ip() == PUBLIC), "{url}: {connected:?}");
         assert!(connected.len() - before <= 4, "{url}");
     }
-    assert!(tried >= 60, "{tried}");
+    assert!(tried.times() >= 60, "{}", tried.times());
+    tried.tell(Class::Hostile, "redirects to such URLs", Asked::Either);
 }
 
 #[tokio::test]

@@ -9,8 +9,10 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::app;
-use crate::support::app::{ADMIN_KEY, Builder, TOKEN, TestApp, ask, said};
+use crate::support::app::{ADMIN_KEY, Builder, Streamed, TOKEN, TestApp, ask, said};
+use crate::support::fault_table::{Asked, Class};
 use crate::support::real_cli::{pinned_version, real_cli};
+use crate::support::seen::{self, Seen};
 
 /// In place of half a minute.
 const SOON: Duration = Duration::from_millis(300);
@@ -226,10 +228,14 @@ async fn a_credential_that_is_refused_is_told_of_and_not_tried_again_at_once() {
         app.answer(&ask("[[err 401 authentication_error OAuth token has expired.]]")).await;
     assert_eq!(refused, 401, "{answer}");
     let asked = app.upstream.log().model_count();
+    let mut seen = Seen::default();
     for _ in 0..5 {
         let again = app.answer(&ask("[[words 1]]")).await;
         assert_eq!((again.0, &again.1), (401, &answer));
+        seen.note(seen::of_whole(&again));
     }
+    let fault = "requests after the real CLI was told that the token has expired: the API is not asked again";
+    seen.tell(Class::Account, fault, Asked::NotStreaming);
     assert_eq!(app.upstream.log().model_count(), asked);
     let told = status(&app).await;
     assert_eq!(
@@ -262,6 +268,37 @@ async fn the_cli_says_who_is_signed_in() {
         );
         assert!(!told.to_string().contains("canary"));
     }
+}
+
+#[tokio::test]
+async fn without_a_login_the_way_out_is_told_and_the_api_is_not_asked() {
+    let Some(cli) = real_cli() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut seen = Seen::default();
+    for stream in [false, true] {
+        let login = Credential::ConfigDir(folder.path().to_owned());
+        let app =
+            Builder::new(&cli).await.with(|config| config.claude.process.credential = login).start().await;
+        for _ in 0..3 {
+            let mut question = ask("[[words 1]]");
+            question["stream"] = json!(stream);
+            let refused = Streamed::read(app.chat(&question).await).await;
+            let told = refused.error().expect("an error")["message"].as_str().expect("a message");
+            assert!(
+                refused.status == 401 && told.contains("claude setup-token"),
+                "{} {told}",
+                refused.status
+            );
+            seen.note(format!("{} with the way out in its message", seen::of_answer(&refused)));
+        }
+        assert_eq!(app.upstream.log().model_count(), 0);
+        assert_eq!(status(&app).await["logged_in"], false);
+    }
+    seen.tell(
+        Class::Account,
+        "the real CLI has no login: /auth/status says so, the API is not asked",
+        Asked::Either,
+    );
 }
 
 #[tokio::test]

@@ -15,7 +15,9 @@ use crate::canaries::stage::files_in;
 use crate::support::command::Running;
 use crate::support::couplet_process::{PROGRAM, descendants_of};
 use crate::support::fake_cli::eventually;
+use crate::support::fault_table::{Asked, Class};
 use crate::support::real_cli::real_cli;
+use crate::support::seen::Seen;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -244,4 +246,11 @@ async fn no_canary_gets_out_of_the_real_cli() {
     stage.look_around("at the end");
     println!("{scenario} scenarios with the real CLI, {} searches", stage.searches);
     assert!(stage.leaks.is_empty(), "{} leaks:\n{}", stage.leaks.len(), stage.leaks.join("\n"));
+    let mut seen = Seen::default();
+    seen.note_all("its own, as it was to be; no canary in the log, argv, environments or files", scenario);
+    seen.tell(
+        Class::Hostile,
+        "credentials, prompts and answers full of canaries, with the real CLI",
+        Asked::Either,
+    );
 }

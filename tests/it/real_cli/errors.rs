@@ -7,7 +7,12 @@ use serde_json::{Value, json};
 
 use super::app;
 use crate::support::app::{Builder, Streamed, TestApp, ask};
+use crate::support::fault_table::{Asked, Class};
 use crate::support::real_cli::real_cli;
+use crate::support::seen::{self, Seen};
+
+/// Within this a thing happens if it happens at all.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The error of an answer with its status, from the body or from the frame that ends a stream.
 async fn error_of(app: &TestApp, request: &Value, stream: bool) -> (u16, Value, Streamed) {
@@ -22,20 +27,31 @@ async fn error_of(app: &TestApp, request: &Value, stream: bool) -> (u16, Value, 
     (answer.status, error, answer)
 }
 
+/// Within this of the CLI's own error the client has read it. The CLI's comes after the API's last answer.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
 #[rstest]
-#[case("[[err 400 invalid_request_error bad thing]]", 400, "invalid_request_error", Value::Null, false)]
-#[case("[[err 401 authentication_error]]", 401, "authentication_error", json!("invalid_api_key"), false)]
-#[case("[[err 403 permission_error]]", 403, "permission_error", json!("permission_denied"), false)]
-#[case("[[err 404 not_found_error]]", 404, "invalid_request_error", json!("model_not_found"), false)]
-#[case("[[err 413 request_too_large]]", 413, "invalid_request_error", json!("request_too_large"), false)]
-#[case("[[err 429 rate_limit_error]]", 429, "rate_limit_error", json!("rate_limit_exceeded"), true)]
-#[case("[[limit 5000]]", 429, "insufficient_quota", json!("insufficient_quota"), false)]
-#[case("[[err 500 api_error]]", 500, "server_error", json!("upstream_error"), true)]
-#[case("[[err 529 overloaded_error]]", 503, "server_error", json!("overloaded"), true)]
-#[case("[[err 400 invalid_request_error prompt is too long: 250000 tokens > 200000 maximum]]", 400,
+#[case(
+    "400",
+    "[[err 400 invalid_request_error bad thing]]",
+    400,
+    "invalid_request_error",
+    Value::Null,
+    false
+)]
+#[case("400, the prompt is too long", "[[err 400 invalid_request_error prompt is too long: 250000 tokens > 200000 maximum]]", 400,
     "invalid_request_error", json!("context_length_exceeded"), false)]
+#[case("401", "[[err 401 authentication_error]]", 401, "authentication_error", json!("invalid_api_key"), false)]
+#[case("403", "[[err 403 permission_error]]", 403, "permission_error", json!("permission_denied"), false)]
+#[case("404", "[[err 404 not_found_error]]", 404, "invalid_request_error", json!("model_not_found"), false)]
+#[case("413", "[[err 413 request_too_large]]", 413, "invalid_request_error", json!("request_too_large"), false)]
+#[case("429, a burst", "[[err 429 rate_limit_error]]", 429, "rate_limit_error", json!("rate_limit_exceeded"), true)]
+#[case("429, the usage limit", "[[limit 5000]]", 429, "insufficient_quota", json!("insufficient_quota"), false)]
+#[case("500", "[[err 500 api_error]]", 500, "server_error", json!("upstream_error"), true)]
+#[case("529", "[[err 529 overloaded_error]]", 503, "server_error", json!("overloaded"), true)]
 #[tokio::test]
 async fn an_error_of_the_api_keeps_its_meaning(
+    #[case] what: &str,
     #[case] prompt: &str,
     #[case] status: u16,
     #[case] kind: &str,
@@ -47,9 +63,13 @@ async fn an_error_of_the_api_keeps_its_meaning(
         // Each its own: a usage limit is remembered.
         let app = Builder::new(&cli).await.start().await;
         let (got, error, answer) = error_of(&app, &ask(prompt), stream).await;
+        let late = app.upstream.log().last().expect("a request").at.elapsed();
         assert_eq!((got, &error["type"], &error["code"]), (status, &json!(kind), &code), "{error}");
         let told_not_to = answer.headers.get("x-should-retry").is_some_and(|value| value == "false");
         assert_eq!(told_not_to, !retry_can_help, "{error}");
+        assert!(late < AT_ONCE, "{late:?} after the API's last answer");
+        let fault = format!("the API answers with {what}; told within 2 s of the CLI's own error");
+        seen::tell(Class::Upstream, &fault, Asked::with(stream), seen::of_answer(&answer));
     }
 }
 
@@ -71,11 +91,27 @@ async fn a_usage_limit_tells_its_reset_and_later_requests_fail_fast_without_a_pr
     let seconds: u64 = answer.headers["retry-after"].to_str().expect("text").parse().expect("a number");
     assert!((4900..=5000).contains(&seconds), "{seconds}");
     let before = app.upstream.log().model_count();
-    let begun = Instant::now();
-    let (status, error, answer) = error_of(&app, &ask("hi"), true).await;
-    assert!(begun.elapsed() < Duration::from_millis(150), "no process was started: {:?}", begun.elapsed());
-    assert_eq!((status, &error["code"]), (429, &json!("insufficient_quota")));
-    assert!(answer.headers.contains_key("retry-after"));
+    for stream in [false, true] {
+        let mut seen = Seen::default();
+        for _ in 0..10 {
+            let begun = Instant::now();
+            let (status, error, answer) = error_of(&app, &ask("hi"), stream).await;
+            assert!(
+                begun.elapsed() < Duration::from_millis(150),
+                "no process was started: {:?}",
+                begun.elapsed()
+            );
+            assert_eq!((status, &error["code"]), (429, &json!("insufficient_quota")));
+            let after: u64 = answer.headers["retry-after"].to_str().expect("text").parse().expect("a number");
+            assert!((4800..=seconds).contains(&after), "{after}");
+            seen.note(seen::of_answer(&answer));
+        }
+        seen.tell(
+            Class::Account,
+            "later requests, after a usage limit: at once, without a process",
+            Asked::with(stream),
+        );
+    }
     assert_eq!(app.upstream.log().model_count(), before);
 }
 
@@ -83,10 +119,14 @@ async fn a_usage_limit_tells_its_reset_and_later_requests_fail_fast_without_a_pr
 async fn a_burst_limit_and_a_warning_are_not_remembered() {
     let Some(app) = app().await else { return };
     error_of(&app, &ask("[[err 429 rate_limit_error]]"), false).await;
-    let (status, answer) = app.answer(&ask("[[limits allowed_warning 0.95]][[words 1]]")).await;
-    assert_eq!(status, 200, "{answer}");
-    let (status, answer) = app.answer(&ask("[[words 1]]")).await;
-    assert_eq!(status, 200, "{answer}");
+    let warned = app.answer(&ask("[[limits allowed_warning 0.95]][[words 1]]")).await;
+    assert_eq!(warned.0, 200, "{warned:?}");
+    let later = app.answer(&ask("[[words 1]]")).await;
+    assert_eq!(later.0, 200, "{later:?}");
+    let fault = "an answer with a warning that the usage limit is near";
+    seen::tell(Class::Account, fault, Asked::NotStreaming, seen::of_whole(&warned));
+    let fault = "a request after a burst limit and a warning";
+    seen::tell(Class::Account, fault, Asked::NotStreaming, seen::of_whole(&later));
 }
 
 #[tokio::test]
@@ -98,36 +138,42 @@ async fn an_api_that_cannot_be_reached_is_a_502() {
     let app =
         Builder::new(&cli).await.with(|config| config.claude.process.base_url = Some(nowhere)).start().await;
     for stream in [false, true] {
-        let (status, error, _) = error_of(&app, &ask("hi"), stream).await;
+        let (status, error, answer) = error_of(&app, &ask("hi"), stream).await;
         assert_eq!((status, &error["code"]), (502, &json!("upstream_unreachable")), "{error}");
+        let fault = "nothing listens where the API should be";
+        seen::tell(Class::Upstream, fault, Asked::with(stream), seen::of_answer(&answer));
     }
 }
 
 #[rstest]
-#[case("[[words 6]][[cut 3]]")]
-#[case("[[words 6]][[errevent 3 overloaded_error]]")]
+#[case("its connection is closed", "[[words 6]][[cut 3]]")]
+#[case("an `error` event comes", "[[words 6]][[errevent 3 overloaded_error]]")]
 #[tokio::test]
-async fn an_answer_that_breaks_in_the_middle_is_an_error(#[case] prompt: &str) {
+async fn an_answer_that_breaks_in_the_middle_is_an_error(#[case] what: &str, #[case] prompt: &str) {
     let Some(app) = app().await else { return };
     let (status, error, answer) = error_of(&app, &ask(prompt), true).await;
     assert_eq!(status, 200, "the headers were sent already");
     assert_eq!(answer.contents(), ["w0 ", "w1 ", "w2 "], "nothing twice");
     assert!(!error["message"].as_str().expect("a message").is_empty());
-    let (status, error, _) = error_of(&app, &ask(prompt), false).await;
+    let (status, error, whole) = error_of(&app, &ask(prompt), false).await;
     assert!(status >= 500, "{status} {error}");
+    let fault = format!("{what} in mid-answer");
+    seen::tell(Class::Upstream, &fault, Asked::Streaming, seen::of_answer(&answer));
+    seen::tell(Class::Upstream, &fault, Asked::NotStreaming, seen::of_answer(&whole));
 }
 
 #[rstest]
-#[case("[[words 6]][[stall 3]]", 3)]
-#[case("[[words 6]][[stall start]]", 0)]
+#[case("in mid-answer", "[[words 6]][[stall 3]]", 3)]
+#[case("before it begins", "[[words 6]][[stall start]]", 0)]
 #[tokio::test]
-async fn a_stall_ends_at_the_deadline(#[case] prompt: &str, #[case] deltas: usize) {
+async fn a_stall_ends_at_the_deadline(#[case] when: &str, #[case] prompt: &str, #[case] deltas: usize) {
     let Some(cli) = real_cli() else { return };
     let app = Builder::new(&cli)
         .await
         .with(|config| {
-            config.claude.deadlines.first_frame = Duration::from_secs(3);
-            config.claude.deadlines.idle = Duration::from_secs(1);
+            // The start of the CLI is part of the one that is not to be reached where an answer begins.
+            config.claude.deadlines.first_frame = Duration::from_secs(if deltas == 0 { 8 } else { 60 });
+            config.claude.deadlines.idle = Duration::from_secs(2);
         })
         .start()
         .await;
@@ -137,16 +183,20 @@ async fn a_stall_ends_at_the_deadline(#[case] prompt: &str, #[case] deltas: usiz
         let whole = !stream || deltas == 0;
         assert_eq!(status, if whole { 504 } else { 200 });
         assert_eq!(answer.contents().len(), if stream { deltas } else { 0 });
-        let gone = app.upstream.log().wait_for_disconnect(index, Duration::from_secs(2)).await;
+        let gone = app.upstream.log().wait_for_disconnect(index, PATIENCE).await;
         assert!(gone.is_ok(), "the CLI is ended, and its request with it: {gone:?}");
+        let fault = format!("silent {when}, until the deadline");
+        seen::tell(Class::Upstream, &fault, Asked::with(stream), seen::of_answer(&answer));
     }
 }
 
 #[tokio::test]
 async fn a_failure_that_passes_is_repeated_by_the_cli() {
     let Some(app) = app().await else { return };
-    let (status, answer) = app.answer(&ask("[[err 529 overloaded_error]][[once]]")).await;
-    assert_eq!(status, 200, "{answer}");
+    let answer = app.answer(&ask("[[err 529 overloaded_error]][[once]]")).await;
+    assert_eq!(answer.0, 200, "{answer:?}");
+    let fault = "the API answers with 529 once, and then well";
+    seen::tell(Class::Upstream, fault, Asked::NotStreaming, seen::of_whole(&answer));
     assert_eq!(app.upstream.log().model_count(), 2);
 }
 
@@ -155,7 +205,8 @@ async fn a_model_nobody_knows_is_a_404_without_a_question() {
     let Some(app) = app().await else { return };
     let mut request = ask("hi");
     request["model"] = json!("gpt-4o");
-    let (status, error, _) = error_of(&app, &request, true).await;
+    let (status, error, answer) = error_of(&app, &request, true).await;
     assert_eq!((status, &error["code"], &error["param"]), (404, &json!("model_not_found"), &json!("model")));
+    seen::tell(Class::Body, "a model that nobody knows", Asked::Streaming, seen::of_answer(&answer));
     assert_eq!(app.upstream.log().model_count(), 0);
 }

@@ -8,9 +8,17 @@ use serde_json::json;
 
 use super::app;
 use crate::support::app::{Builder, ask};
+use crate::support::fault_table::{Asked, Class};
 use crate::support::real_cli::real_cli;
+use crate::support::seen;
 
 const A_SECOND: Duration = Duration::from_secs(1);
+
+const OUTCOME: &str = "nothing, it has left; the API sees its connection closed within 1 s";
+
+fn tell(when: &str, asked: Asked) {
+    seen::tell(Class::Client, &format!("it goes away {when}, from the real CLI"), asked, OUTCOME);
+}
 
 #[tokio::test]
 async fn leaving_a_stream_reaches_the_upstream_within_a_second() {
@@ -22,6 +30,7 @@ async fn leaving_a_stream_reaches_the_upstream_within_a_second() {
     assert!(first.starts_with(b"data: "));
     drop(body);
     app.upstream.log().wait_for_disconnect(0, A_SECOND).await.expect("the upstream sees it");
+    tell("in mid-stream", Asked::Streaming);
     assert_eq!(app.upstream.log().model_count(), 1, "and is not asked again");
 }
 
@@ -37,6 +46,7 @@ async fn leaving_before_a_whole_answer_reaches_the_upstream_within_a_second() {
     }
     // The future of the answer is dropped, and its connection with it.
     app.upstream.log().wait_for_disconnect(0, A_SECOND).await.expect("the upstream sees it");
+    tell("while a whole answer is made", Asked::NotStreaming);
 }
 
 #[tokio::test]
@@ -49,6 +59,7 @@ async fn leaving_before_the_model_begins_reaches_the_upstream_within_a_second() 
         received = app.upstream.log().wait_for(1, Duration::from_secs(20)) => drop(received.expect("a request")),
     }
     app.upstream.log().wait_for_disconnect(0, A_SECOND).await.expect("the upstream sees it");
+    tell("before the first token", Asked::Streaming);
 }
 
 #[tokio::test]

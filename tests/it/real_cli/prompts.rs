@@ -13,9 +13,11 @@ use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
 use crate::support::app::{Builder, TestApp};
+use crate::support::fault_table::{self, Class};
 use crate::support::hostile_prompts::hostile_prompts;
 use crate::support::real_cli::real_cli;
 use crate::support::received::session_of;
+use crate::support::seen::{self, Seen};
 
 /// What the files hold that prompts try to have read.
 const SECRET: &str = "secret-that-no-prompt-may-reach";
@@ -116,10 +118,11 @@ async fn converse<'a>(app: &TestApp, texts: Vec<&'a String>) -> Vec<&'a String> 
     answered
 }
 
-async fn as_the_last_message(part: usize) {
+async fn as_the_last_message(number: usize) {
     let Some(Laboratory { app, texts, _folder }) = laboratory().await else { return };
-    let part: Vec<&String> = texts.iter().skip(part).step_by(PARTS).collect();
-    assert!(part.len() >= 40, "at least 160 in all");
+    let part: Vec<&String> = texts.iter().skip(number).step_by(PARTS).collect();
+    assert!(part.len() >= 125, "at least 500 in all");
+    let texts_of_part = part.clone();
     let conversations = conversations(part);
     let processes = conversations.len();
     let answered: Vec<Vec<&String>> = stream::iter(conversations)
@@ -142,13 +145,22 @@ async fn as_the_last_message(part: usize) {
         let answered_before = turns.iter().skip(1).step_by(2).all(|(_, text)| text == "ok");
         assert!(turns.len() % 2 == 1 && asked_before && answered_before, "its own turns, nothing added");
     }
+    let mut seen = Seen::default();
+    for text in texts_of_part {
+        if is_blank(text) {
+            seen.note("400, where nothing but white space was said");
+        }
+    }
     for text in expected {
         let found = texts.iter().position(|received| received == text);
         let found = found.unwrap_or_else(|| {
             panic!("not received as sent: {:?}", text.chars().take(300).collect::<String>())
         });
         texts.swap_remove(found);
+        seen.note("the answer; the model got the text byte for byte, no file was read");
     }
+    let fault = format!("hostile prompts as the last message, part {} of {PARTS}", number + 1);
+    seen.tell(Class::Hostile, &fault, fault_table::Asked::NotStreaming);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,7 +187,7 @@ async fn each_reaches_the_model_as_the_last_message_part_4() {
 async fn each_reaches_the_model_in_the_history_of_both_sides() {
     let Some(Laboratory { app, texts, _folder }) = laboratory().await else { return };
     let texts: Vec<&String> = texts.iter().filter(|text| !is_blank(text)).collect();
-    let mut tried = 0;
+    let mut tried = Seen::default();
     // Texts of megabytes are many of a kind; together they would be larger than a request may be.
     let (short, long): (Vec<&String>, Vec<&String>) =
         texts.into_iter().partition(|text| text.len() < 100_000);
@@ -202,9 +214,16 @@ async fn each_reaches_the_model_in_the_history_of_both_sides() {
             assert_same(role, text, received_text);
         }
         assert_eq!(sent.len(), received.len());
-        tried += batch.len();
+        for _ in &batch {
+            tried.note("the answer; the model got the text byte for byte from both sides, no file was read");
+        }
     }
-    assert!(tried >= 150, "{tried}");
+    assert!(tried.times() >= 490, "{}", tried.times());
+    tried.tell(
+        Class::Hostile,
+        "hostile prompts in the history, as the user's and the model's",
+        fault_table::Asked::NotStreaming,
+    );
 }
 
 #[tokio::test]
@@ -218,4 +237,6 @@ async fn a_text_of_five_megabytes_arrives_whole() {
     assert_eq!(status, 200, "{answer}");
     let received = app.upstream.log().wait_for(1, Duration::from_secs(5)).await.expect("a request");
     assert_same("the prompt", &text, &received[0].last_user_text());
+    let outcome = format!("{}; the model got it byte for byte", seen::of_whole(&(status, answer)));
+    seen::tell(Class::Hostile, "a prompt of five megabytes", fault_table::Asked::NotStreaming, outcome);
 }

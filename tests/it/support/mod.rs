@@ -22,5 +22,6 @@ pub mod python;
 pub mod real_cli;
 pub mod received;
 pub mod resumer;
+pub mod seen;
 pub mod server;
 pub mod tools;

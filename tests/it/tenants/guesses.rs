@@ -24,6 +24,8 @@ use super::{Caller, KEYS, PATIENCE, TENANTS};
 use crate::support::app::token_of;
 use crate::support::fake_cli::script::Script;
 use crate::support::fake_cli::{FakeCli, program};
+use crate::support::fault_table::{Asked, Class};
+use crate::support::seen::Seen;
 
 impl Caller {
     fn scope(self) -> Scope {
@@ -170,7 +172,7 @@ async fn guess_at(machine: &Machine, guesser: Caller, tenant: usize, least: usiz
     made
 }
 
-async fn nobody_finds_what_others_said(guesses_of_each: usize) {
+async fn nobody_finds_what_others_said(guesses_of_each: usize) -> Seen {
     let machine = Machine::new();
     let begun = Instant::now();
     let (mut guesses, mut processes, mut most_memory) = (0, 0, 0);
@@ -203,7 +205,13 @@ async fn nobody_finds_what_others_said(guesses_of_each: usize) {
         begun.elapsed()
     );
     assert!(guesses >= TENANTS * KEYS * guesses_of_each);
+    let mut seen = Seen::default();
+    seen.note_all("nothing is found; whose process it was finds it", guesses);
+    seen
 }
+
+const GUESSES: &str =
+    "guesses at the conversations of 399 other callers: their words, ids of calls, the hash itself";
 
 /// Resident bytes, those that processes share counted for each.
 fn memory_of(id: i32) -> u64 {
@@ -214,11 +222,11 @@ fn memory_of(id: i32) -> u64 {
 
 #[tokio::test]
 async fn nobody_finds_what_others_said_in_a_thousand_guesses_each() {
-    nobody_finds_what_others_said(1_000).await;
+    nobody_finds_what_others_said(1_000).await.tell(Class::Hostile, GUESSES, Asked::Either);
 }
 
 #[tokio::test]
 #[ignore = "four million guesses"]
 async fn nobody_finds_what_others_said_in_ten_thousand_guesses_each() {
-    nobody_finds_what_others_said(10_000).await;
+    nobody_finds_what_others_said(10_000).await.tell_of_long_run(Class::Hostile, GUESSES, Asked::Either);
 }

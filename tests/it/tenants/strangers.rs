@@ -22,6 +22,8 @@ use crate::support::app::{TestApp, tenant};
 use crate::support::fake_cli::frames::{event, message_delta, message_start, message_stop};
 use crate::support::fake_cli::script::{Recital, Script, Step};
 use crate::support::fake_cli::{FakeCli, fixture, play};
+use crate::support::fault_table::{Asked, Class};
+use crate::support::seen::Seen;
 
 /// So many requests at once.
 const AT_ONCE: usize = 8;
@@ -206,6 +208,16 @@ async fn whoever_knows_every_word_and_id_of_a_conversation_does_not_get_into_it(
     }
     println!("{} guesses over HTTP at {} processes", answers.len(), waiting.len());
     assert_eq!(answers.len(), TENANTS * KEYS);
+    let mut seen = Seen::default();
+    seen.note_all(
+        "an answer from a process of its own; whose conversation it was finds it as it was",
+        answers.len(),
+    );
+    seen.tell(
+        Class::Hostile,
+        "others' conversations, asked on word for word or with a call's id",
+        Asked::NotStreaming,
+    );
 
     // Each is there for the one whose it is.
     fake.follow(&Script {
@@ -285,6 +297,10 @@ async fn an_id_of_somebody_else_s_leads_nowhere() {
         *statuses.entry(status).or_insert(0) += 1;
     }
     println!("{} paths tried: {statuses:?}", tried.len());
+    let mut seen = Seen::default();
+    statuses.iter().for_each(|(status, times): (&u16, &usize)| seen.note_all(status.to_string(), *times));
+    let fault = "ids of others' answers, calls and requests, and their neighbours, in all paths with an id";
+    seen.tell(Class::Hostile, fault, Asked::Either);
     assert_eq!(statuses, [(404, tried.len())].into());
 }
 
