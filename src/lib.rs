@@ -34,8 +34,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use access::Access;
+use claude::ClaudeSettings;
 use config::Config;
 use http::Mode;
+use http::connections::{self, Connections};
 use limits::accounts::Accounts;
 use limits::limiter::Limiter;
 use metrics::Metrics;
@@ -64,10 +66,12 @@ pub async fn run(
     let accounts = Accounts::new(store.clone())?;
     let limiter = Limiter::new(config.limits, accounts.clone());
     let access = Access::new(&config.access, store).map_err(io::Error::other)?;
+    let processes = most_processes(&config.claude);
     let tenants = Tenants::new(config.claude, config.tenants)?;
     let media = media::Intake::new(config.media)?;
     let targets = config.http.aliases.values().map(|alias| alias.model.clone()).collect();
-    let metrics = Metrics::new(tenants.clone(), targets, config.http.mode.as_str());
+    let connections = Connections::new(config.connections, connections::room::for_connections(processes));
+    let metrics = Metrics::new(tenants.clone(), connections.clone(), targets, config.http.mode.as_str());
     let router = http::router(http::App::new(http::Parts {
         access: access.clone(),
         limiter,
@@ -84,7 +88,7 @@ pub async fn run(
     tenants.keep_warm();
     let stop = CancellationToken::new();
     let keeping_up = access.keep_up(stop.clone());
-    let server = http::server::serve(listener, router, stop.clone());
+    let server = http::server::serve(listener, router, connections, stop.clone());
     let end = async {
         shutdown.await;
         tracing::info!("shutting down");
@@ -101,6 +105,11 @@ pub async fn run(
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// How many processes of the CLI there may be at once.
+fn most_processes(claude: &ClaudeSettings) -> usize {
+    claude.max_concurrency + claude.keep.processes + claude.warm.max
 }
 
 /// Starts the scripted API that answers in demo mode, and says loudly that it does.

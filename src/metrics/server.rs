@@ -13,6 +13,7 @@ use super::table::{ERRORS, FIRST_DELTA, Kind, RATE_LIMITED, SECONDS, TABLE, TOOL
 use super::tokens::Tokens;
 use crate::caller::TenantName;
 use crate::claude::sink::ProcessOrigin;
+use crate::http::connections::Connections;
 use crate::limits::refusal::Refusal;
 use crate::tenants::Tenants;
 use crate::translate::models::is_listed;
@@ -35,6 +36,7 @@ struct Inner {
     rate_limited: [(&'static str, Counter); Refusal::KINDS.len()],
     observed: AtomicU64,
     tenants: Tenants,
+    connections: Connections,
     /// The models that the operator's aliases stand for.
     targets: Vec<String>,
     gauges: Mutex<Gauges>,
@@ -42,10 +44,10 @@ struct Inner {
 }
 
 impl Metrics {
-    /// Nothing yet. The processes of `tenants` will be looked at; `targets` are the models that the operator's aliases stand
+    /// Nothing yet. The processes of `tenants` and the `connections` will be looked at; `targets` are the models that the operator's aliases stand
     /// for; `mode` says whether it is a demo.
     #[must_use]
-    pub fn new(tenants: Tenants, targets: Vec<String>, mode: &str) -> Self {
+    pub fn new(tenants: Tenants, connections: Connections, targets: Vec<String>, mode: &str) -> Self {
         let recorder = recorder();
         for metric in TABLE {
             metric.describe(&recorder);
@@ -70,6 +72,7 @@ impl Metrics {
             observed: AtomicU64::new(0),
             recorder,
             tenants,
+            connections,
             targets,
         }))
     }
@@ -119,7 +122,7 @@ impl Metrics {
     fn exposition(&self, cli_version: Option<&str>) -> String {
         let inner = &*self.0;
         let mut gauges = inner.gauges.lock().unwrap_or_else(PoisonError::into_inner);
-        gauges.look(&inner.recorder, &inner.tenants, cli_version);
+        gauges.look(&inner.recorder, &inner.tenants, &inner.connections, cli_version);
         let mut text = inner.recorder.handle().render();
         own_process::write(&mut text);
         text
