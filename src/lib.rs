@@ -71,7 +71,8 @@ pub async fn run(
     let media = media::Intake::new(config.media)?;
     let targets = config.http.aliases.values().map(|alias| alias.model.clone()).collect();
     let connections = Connections::new(config.connections, connections::room::for_connections(processes));
-    let metrics = Metrics::new(tenants.clone(), connections.clone(), targets, config.http.mode.as_str());
+    let metrics =
+        Metrics::new(tenants.clone(), connections.counts().clone(), targets, config.http.mode.as_str());
     let router = http::router(http::App::new(http::Parts {
         access: access.clone(),
         limiter,

@@ -38,6 +38,7 @@ mod prompt;
 mod refusals;
 mod relay;
 mod report;
+mod slowloris;
 mod start;
 mod statistics;
 mod wave;
@@ -56,13 +57,14 @@ const TOKEN: &str = "sk-ant-oat01-benchmark";
 type Part = (&'static str, fn(&Bench) -> Vec<Section>);
 
 /// All of them, in the order in which they are told.
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     ("first-delta", first_delta::measure),
     ("follow-up", follow_up::measure),
     ("at-once", at_once::measure),
     ("herd", herd::measure),
     ("start", start::measure),
     ("refusals", refusals::measure),
+    ("slowloris", slowloris::measure),
     ("relay", relay::measure),
     ("memory", memory::measure),
 ];

@@ -21,7 +21,6 @@ pub mod stream;
 pub mod turned_away;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,6 +28,8 @@ use tokio_util::sync::CancellationToken;
 
 use connection::Connection;
 use pace::Pace;
+
+use crate::metrics::connections::{ConnectionCounts, Cut};
 
 /// How many connections there may be, and how long clients may take for their part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,74 +66,21 @@ impl Default for ConnectionSettings {
     }
 }
 
-/// Why a connection was closed before its client closed it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cut {
-    /// The head of a request did not come to its end.
-    Head,
-    /// No request came.
-    Idle,
-    /// The body of a request came too slowly.
-    Body,
-    /// An answer was not read.
-    Unread,
-    /// It made room for another one.
-    Evicted,
-    /// There was no room for it.
-    TurnedAway,
-}
-
-impl Cut {
-    /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Head, Self::Idle, Self::Body, Self::Unread, Self::Evicted, Self::TurnedAway];
-
-    /// The word for it in the metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Head => "head",
-            Self::Idle => "idle",
-            Self::Body => "body",
-            Self::Unread => "unread",
-            Self::Evicted => "evicted",
-            Self::TurnedAway => "turned_away",
-        }
-    }
-}
-
 /// All connections of a server. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Connections(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    max: usize,
     settings: ConnectionSettings,
     open: Mutex<Open>,
-    cuts: Cuts,
+    counts: ConnectionCounts,
 }
 
 #[derive(Debug, Default)]
 struct Open {
     each: HashMap<u64, Arc<Connection>>,
     next: u64,
-}
-
-/// How often connections were closed, by the reasons.
-#[derive(Debug, Clone, Default)]
-pub struct Cuts(Arc<[AtomicU64; Cut::ALL.len()]>);
-
-impl Cuts {
-    fn count(&self, why: Cut) {
-        self.0[why as usize].fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// How many there were for that reason.
-    #[must_use]
-    pub fn of(&self, why: Cut) -> u64 {
-        self.0[why as usize].load(Ordering::Relaxed)
-    }
 }
 
 /// A connection's place; it is free again when this is dropped.
@@ -148,9 +96,8 @@ impl Connections {
     /// None yet. `max` of them have room where the settings do not say how many.
     #[must_use]
     pub fn new(settings: ConnectionSettings, max: usize) -> Self {
-        let max = settings.max.unwrap_or(max);
-        let (open, cuts) = (Mutex::default(), Cuts::default());
-        Self(Arc::new(Inner { max, settings, open, cuts }))
+        let counts = ConnectionCounts::with_room_for(settings.max.unwrap_or(max));
+        Self(Arc::new(Inner { settings, open: Mutex::default(), counts }))
     }
 
     /// A place for a connection that has come just now, which `cut` cuts with all others. Where all are taken, another connection
@@ -159,15 +106,16 @@ impl Connections {
     pub fn admit(&self, cut: &CancellationToken) -> Option<Place> {
         let now = Instant::now();
         let mut open = self.open();
-        if open.each.len() >= self.0.max && !self.make_room(&mut open, now) {
-            self.0.cuts.count(Cut::TurnedAway);
+        if open.each.len() >= self.0.counts.max() && !self.make_room(&mut open, now) {
+            self.0.counts.was_cut(Cut::TurnedAway);
             return None;
         }
         let connection =
-            Arc::new(Connection::new(self.0.settings, self.0.cuts.clone(), cut.child_token(), now));
+            Arc::new(Connection::new(self.0.settings, self.0.counts.clone(), cut.child_token(), now));
         let number = open.next;
         open.next += 1;
         open.each.insert(number, connection.clone());
+        self.0.counts.are_open(open.each.len());
         Some(Place { connection, number, all: self.clone() })
     }
 
@@ -181,6 +129,7 @@ impl Connections {
         let spare = open.each.iter().filter_map(|(number, one)| Some((one.spare(now)?, *number))).max();
         let Some(evicted) = spare.and_then(|(_, number)| open.each.remove(&number)) else { return false };
         evicted.cut(Cut::Evicted);
+        self.0.counts.are_open(open.each.len());
         true
     }
 
@@ -201,22 +150,10 @@ impl Connections {
         (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(1))
     }
 
-    /// How many are open.
+    /// How many there are, and what became of others.
     #[must_use]
-    pub fn count(&self) -> usize {
-        self.open().each.len()
-    }
-
-    /// How many there may be.
-    #[must_use]
-    pub fn max(&self) -> usize {
-        self.0.max
-    }
-
-    /// How many were closed before their clients closed them.
-    #[must_use]
-    pub fn cuts(&self) -> &Cuts {
-        &self.0.cuts
+    pub fn counts(&self) -> &ConnectionCounts {
+        &self.0.counts
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
@@ -226,7 +163,9 @@ impl Connections {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.all.open().each.remove(&self.number);
+        let mut open = self.all.open();
+        open.each.remove(&self.number);
+        self.all.0.counts.are_open(open.each.len());
     }
 }
 
@@ -243,11 +182,11 @@ mod tests {
         let connections = Connections::new(ConnectionSettings::default(), 3);
         let mut places = places(&connections, 3);
         assert!(connections.admit(&CancellationToken::new()).is_none(), "those that came just now stay");
-        assert_eq!((connections.count(), connections.cuts().of(Cut::TurnedAway)), (3, 1));
+        assert_eq!((connections.counts().open(), connections.counts().cut(Cut::TurnedAway)), (3, 1));
         places.pop();
         assert!(connections.admit(&CancellationToken::new()).is_some());
         drop(places);
-        assert_eq!(connections.count(), 0);
+        assert_eq!(connections.counts().open(), 0);
     }
 
     #[test]
@@ -259,7 +198,7 @@ mod tests {
         assert!(connections.make_room(&mut connections.open(), later));
         let closed: Vec<_> = places.iter().map(|place| place.connection.is_cut()).collect();
         assert_eq!(closed, [false, true, false], "the one that was let in is spared");
-        assert_eq!((connections.count(), connections.cuts().of(Cut::Evicted)), (2, 1));
+        assert_eq!((connections.counts().open(), connections.counts().cut(Cut::Evicted)), (2, 1));
     }
 
     #[test]

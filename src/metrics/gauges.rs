@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use metrics::{Counter, Gauge};
 use metrics_exporter_prometheus::PrometheusRecorder;
 
+use super::connections::{ConnectionCounts, Cut};
 use super::table::{
     BUILD_INFO, CLI_INFO, CONNECTIONS, CONNECTIONS_CUT, CONNECTIONS_MAX, FREE_PLACES, Metric, PROCESS_MEMORY,
     PROCESS_MEMORY_BUDGET, PROCESSES, QUEUE_LENGTH, SUBSCRIPTION_STATUS, SUBSCRIPTION_UTILIZATION,
@@ -13,7 +14,6 @@ use super::table::{
 use crate::claude::session::unknown_frames;
 use crate::claude::subscription::{LimitWindow, Standing, SubscriptionState};
 use crate::claude::{Claude, Processes};
-use crate::http::connections::{Connections, Cut};
 use crate::tenants::Tenants;
 
 /// Windows of a subscription's limits that are told apart.
@@ -47,7 +47,7 @@ impl Gauges {
         &mut self,
         recorder: &PrometheusRecorder,
         tenants: &Tenants,
-        connections: &Connections,
+        connections: &ConnectionCounts,
         cli_version: Option<&str>,
     ) {
         self.unknown_frames.absolute(unknown_frames());
@@ -121,11 +121,11 @@ fn tell_memory(recorder: &PrometheusRecorder, all: &Processes) {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "Prometheus' numbers are floats; these are far below 2⁵³")]
-fn tell_connections(recorder: &PrometheusRecorder, connections: &Connections) {
-    CONNECTIONS.gauge(recorder, &[]).set(connections.count() as f64);
+fn tell_connections(recorder: &PrometheusRecorder, connections: &ConnectionCounts) {
+    CONNECTIONS.gauge(recorder, &[]).set(connections.open() as f64);
     CONNECTIONS_MAX.gauge(recorder, &[]).set(connections.max() as f64);
     for why in Cut::ALL {
-        CONNECTIONS_CUT.counter(recorder, &[why.as_str()]).absolute(connections.cuts().of(why));
+        CONNECTIONS_CUT.counter(recorder, &[why.as_str()]).absolute(connections.cut(why));
     }
 }
 

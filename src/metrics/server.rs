@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use metrics::{Counter, Histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
 
+use super::connections::ConnectionCounts;
 use super::gauges::Gauges;
 use super::own_process;
 use super::requests::{Observed, Requests};
@@ -13,7 +14,6 @@ use super::table::{ERRORS, FIRST_DELTA, Kind, RATE_LIMITED, SECONDS, TABLE, TOOL
 use super::tokens::Tokens;
 use crate::caller::TenantName;
 use crate::claude::sink::ProcessOrigin;
-use crate::http::connections::Connections;
 use crate::limits::refusal::Refusal;
 use crate::tenants::Tenants;
 use crate::translate::models::is_listed;
@@ -36,7 +36,7 @@ struct Inner {
     rate_limited: [(&'static str, Counter); Refusal::KINDS.len()],
     observed: AtomicU64,
     tenants: Tenants,
-    connections: Connections,
+    connections: ConnectionCounts,
     /// The models that the operator's aliases stand for.
     targets: Vec<String>,
     gauges: Mutex<Gauges>,
@@ -47,7 +47,7 @@ impl Metrics {
     /// Nothing yet. The processes of `tenants` and the `connections` will be looked at; `targets` are the models that the operator's aliases stand
     /// for; `mode` says whether it is a demo.
     #[must_use]
-    pub fn new(tenants: Tenants, connections: Connections, targets: Vec<String>, mode: &str) -> Self {
+    pub fn new(tenants: Tenants, connections: ConnectionCounts, targets: Vec<String>, mode: &str) -> Self {
         let recorder = recorder();
         for metric in TABLE {
             metric.describe(&recorder);

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use super::ConnectionSettings;
 use super::pace::Pace;
-use super::{ConnectionSettings, Cut, Cuts};
+use crate::metrics::connections::{ConnectionCounts, Cut};
 
 /// A connection that came or moved less than this ago makes no room: its request may be on its way.
 const YOUNG: Duration = Duration::from_secs(1);
@@ -15,7 +16,7 @@ const YOUNG: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Connection {
     settings: ConnectionSettings,
-    cuts: Cuts,
+    counts: ConnectionCounts,
     close: CancellationToken,
     state: Mutex<State>,
 }
@@ -59,7 +60,7 @@ impl Connection {
     #[must_use]
     pub(super) fn new(
         settings: ConnectionSettings,
-        cuts: Cuts,
+        counts: ConnectionCounts,
         close: CancellationToken,
         now: Instant,
     ) -> Self {
@@ -73,7 +74,7 @@ impl Connection {
             stuck: None,
             leaving_since: None,
         };
-        Self { settings, cuts, close, state: Mutex::new(state) }
+        Self { settings, counts, close, state: Mutex::new(state) }
     }
 
     /// The server let one of its requests in.
@@ -89,7 +90,7 @@ impl Connection {
 
     /// A body was too slow, and its client is told so.
     pub fn body_was_too_slow(&self) {
-        self.cuts.count(Cut::Body);
+        self.counts.was_cut(Cut::Body);
     }
 
     /// Ends when it is to be closed.
@@ -177,7 +178,7 @@ impl Connection {
     /// Closes it.
     pub(super) fn cut(&self, why: Cut) {
         if !self.close.is_cancelled() {
-            self.cuts.count(why);
+            self.counts.was_cut(why);
             self.close.cancel();
         }
     }
@@ -238,8 +239,8 @@ mod tests {
     use super::*;
 
     fn connection() -> Connection {
-        let (settings, cuts) = (ConnectionSettings::default(), Cuts::default());
-        Connection::new(settings, cuts, CancellationToken::new(), Instant::now())
+        let (settings, counts) = (ConnectionSettings::default(), ConnectionCounts::default());
+        Connection::new(settings, counts, CancellationToken::new(), Instant::now())
     }
 
     /// Why it is over after so many seconds.
