@@ -172,7 +172,7 @@ async fn a_body_that_will_be_read_is_asked_for() {
 async fn a_client_that_ends_its_side_is_taken_for_gone() {
     let fake = FakeCli::new(&Script { plays: vec![play("wait", [Step::Hang])], ..Script::default() });
     let app = fake.app().await;
-    for (asked, stream) in [(Asked::NotStreaming, false), (Asked::Streaming, true)] {
+    for stream in [false, true] {
         fake.forget_reports();
         let question = if stream { streamed(&ask("wait")) } else { ask("wait") }.to_string();
         let mut connection = connect(&app).await;
@@ -183,7 +183,7 @@ async fn a_client_that_ends_its_side_is_taken_for_gone() {
         fake.gone_within(Duration::from_secs(3)).await;
         assert_eq!(read_to_end(&mut connection).await, "");
         let told = "the connection is closed and the turn interrupted: a client that has gone looks the same";
-        saw(Class::Connection, "a client ends its side while it waits", asked, told, Tried::Times(1));
+        saw(Class::Connection, "a client ends its side while it waits", Asked::with(stream), told, Tried::Times(1));
     }
 }
 
