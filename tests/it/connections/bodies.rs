@@ -183,7 +183,13 @@ async fn a_client_that_ends_its_side_is_taken_for_gone() {
         fake.gone_within(Duration::from_secs(3)).await;
         assert_eq!(read_to_end(&mut connection).await, "");
         let told = "the connection is closed and the turn interrupted: a client that has gone looks the same";
-        saw(Class::Connection, "a client ends its side while it waits", Asked::with(stream), told, Tried::Times(1));
+        saw(
+            Class::Connection,
+            "a client ends its side while it waits",
+            Asked::with(stream),
+            told,
+            Tried::Times(1),
+        );
     }
 }
 
