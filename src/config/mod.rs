@@ -172,10 +172,6 @@ impl Config {
             tenants: tenants.iter().map(|(name, tenant)| (name.clone(), tenant.limits)).collect(),
             ..limits
         };
-        let passed_through = PASSED_THROUGH
-            .iter()
-            .filter_map(|name| around.variable(name).map(|value| (OsString::from(name), value.to_owned())))
-            .collect();
         Ok(Self {
             address: SocketAddr::new(settings.host, settings.port),
             claude: ClaudeSettings {
@@ -185,7 +181,7 @@ impl Config {
                     credential,
                     state_dir,
                     base_url: settings.anthropic_base_url.map(|url| url.0),
-                    passed_through,
+                    passed_through: passed_through(around),
                     version: None,
                 },
                 deadlines: Deadlines {
@@ -225,6 +221,12 @@ impl Config {
             list_models_at_start: true,
         })
     }
+}
+
+/// The variables that the CLI gets of the environment.
+fn passed_through(around: &Surroundings) -> Vec<(OsString, OsString)> {
+    let value_of = |name: &&str| around.variable(name).map(|value| (OsString::from(name), value.to_owned()));
+    PASSED_THROUGH.iter().filter_map(value_of).collect()
 }
 
 /// How many connections there may be, beside turns that end if nobody reads them for so long.

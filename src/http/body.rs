@@ -91,7 +91,8 @@ async fn bytes(request: Request) -> Result<(Vec<u8>, Option<SemaphorePermit<'sta
         return Err(too_large());
     }
     let connection = request.extensions().get::<Arc<Connection>>().cloned();
-    let pace = connection.as_ref().map_or_else(|| ConnectionSettings::default().body, |of| of.body_pace());
+    let fast_enough =
+        connection.as_ref().map_or_else(|| ConnectionSettings::default().body, |of| of.body_pace());
     let mut body = Limited::new(request.into_body(), MAX_BODY);
     let (mut read, mut place) = (Vec::new(), None);
     let mut begun = Instant::now();
@@ -100,10 +101,10 @@ async fn bytes(request: Request) -> Result<(Vec<u8>, Option<SemaphorePermit<'sta
         if let Some(connection) = &connection {
             connection.body_was_too_slow();
         }
-        too_slow(pace)
+        too_slow(fast_enough)
     };
     loop {
-        let deadline = pace.deadline(begun, last, read.len());
+        let deadline = fast_enough.deadline(begun, last, read.len());
         let Some(frame) = timeout_at(deadline.into(), body.frame()).await.map_err(too_slow)? else { break };
         last = Instant::now();
         let frame = frame.map_err(|error| unreadable(&*error))?;

@@ -48,6 +48,17 @@ struct Stuck {
     taken: usize,
 }
 
+/// How a connection's client does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It has time.
+    InTime,
+    /// It has not done its part.
+    Overdue(Cut),
+    /// It has its answer; what it still sends has been thrown away for long enough.
+    HasLeft,
+}
+
 /// How well a connection can be spared: the greatest first.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Spare {
@@ -185,11 +196,10 @@ impl Connection {
 
     /// Closes it if its client has not done its part.
     pub(super) fn cut_if_overdue(&self, now: Instant) {
-        match self.overdue(now) {
-            None => {}
-            // The answer was sent; that the client has more to say is of no interest.
-            Some(None) => self.close.cancel(),
-            Some(Some(why)) => self.cut(why),
+        match self.standing(now) {
+            Standing::InTime => {}
+            Standing::HasLeft => self.close.cancel(),
+            Standing::Overdue(why) => self.cut(why),
         }
     }
 
@@ -198,25 +208,26 @@ impl Connection {
         self.close.is_cancelled()
     }
 
-    /// Whether the time is over that it is in; why, if that is worth being told.
-    fn overdue(&self, now: Instant) -> Option<Option<Cut>> {
+    /// Whether the time is over for what its client has to do.
+    fn standing(&self, now: Instant) -> Standing {
         let state = self.state();
         let ConnectionSettings { head, idle, answer, refusal, leaving, .. } = self.settings;
         let is_over = |since: Instant, limit: Duration| now.saturating_duration_since(since) > limit;
         if let Some(since) = state.leaving_since {
-            return is_over(since, leaving).then_some(None);
+            return if is_over(since, leaving) { Standing::HasLeft } else { Standing::InTime };
         }
+        let overdue =
+            |is_over: bool, why: Cut| if is_over { Standing::Overdue(why) } else { Standing::InTime };
         let reading = if state.is_let_in { answer } else { refusal };
         if let Some(Stuck { since, moved, taken }) = state.stuck {
-            return (now > reading.deadline(since, moved, taken)).then_some(Some(Cut::Unread));
+            return overdue(now > reading.deadline(since, moved, taken), Cut::Unread);
         }
         if state.open > 0 {
-            let is_unread = state.ours == 0 && is_over(state.moved, reading.pause);
-            return is_unread.then_some(Some(Cut::Unread));
+            return overdue(state.ours == 0 && is_over(state.moved, reading.pause), Cut::Unread);
         }
         match state.head_since {
-            Some(since) => is_over(since, head).then_some(Some(Cut::Head)),
-            None => is_over(state.moved, idle).then_some(Some(Cut::Idle)),
+            Some(since) => overdue(is_over(since, head), Cut::Head),
+            None => overdue(is_over(state.moved, idle), Cut::Idle),
         }
     }
 
@@ -244,21 +255,21 @@ mod tests {
     }
 
     /// Why it is over after so many seconds.
-    fn over_after(connection: &Connection, seconds: u64) -> Option<Option<Cut>> {
-        connection.overdue(Instant::now() + Duration::from_secs(seconds))
+    fn over_after(connection: &Connection, seconds: u64) -> Standing {
+        connection.standing(Instant::now() + Duration::from_secs(seconds))
     }
 
     #[test]
     fn a_head_has_half_a_minute_from_its_first_byte() {
         let connection = connection();
-        assert_eq!(over_after(&connection, 70), None);
-        assert_eq!(over_after(&connection, 76), Some(Some(Cut::Idle)));
+        assert_eq!(over_after(&connection, 70), Standing::InTime);
+        assert_eq!(over_after(&connection, 76), Standing::Overdue(Cut::Idle));
         connection.bytes_came();
-        assert_eq!(over_after(&connection, 29), None);
+        assert_eq!(over_after(&connection, 29), Standing::InTime);
         connection.bytes_came();
-        assert_eq!(over_after(&connection, 31), Some(Some(Cut::Head)));
+        assert_eq!(over_after(&connection, 31), Standing::Overdue(Cut::Head));
         connection.request_came(false);
-        assert_eq!(over_after(&connection, 3600), None, "the server's turn");
+        assert_eq!(over_after(&connection, 3600), Standing::InTime, "the server's turn");
     }
 
     #[test]
@@ -267,12 +278,12 @@ mod tests {
         connection.let_in();
         connection.request_came(false);
         connection.answer_handed_out(true);
-        assert_eq!(over_after(&connection, 331), Some(Some(Cut::Unread)));
+        assert_eq!(over_after(&connection, 331), Standing::Overdue(Cut::Unread));
         connection.answer_awaited();
-        assert_eq!(over_after(&connection, 3600), None);
+        assert_eq!(over_after(&connection, 3600), Standing::InTime);
         connection.answer_handed_out(true);
         connection.answer_ended(false);
-        assert_eq!(over_after(&connection, 76), Some(Some(Cut::Idle)));
+        assert_eq!(over_after(&connection, 76), Standing::Overdue(Cut::Idle));
     }
 
     #[test]
@@ -280,15 +291,15 @@ mod tests {
         let connection = connection();
         connection.request_came(false);
         connection.answer_handed_out(true);
-        assert_eq!(over_after(&connection, 31), Some(Some(Cut::Unread)));
+        assert_eq!(over_after(&connection, 31), Standing::Overdue(Cut::Unread));
     }
 
     #[test]
     fn what_the_system_does_not_take_must_move() {
         let connection = connection();
         connection.bytes_went(0, false);
-        assert_eq!(over_after(&connection, 31), Some(Some(Cut::Unread)));
+        assert_eq!(over_after(&connection, 31), Standing::Overdue(Cut::Unread));
         connection.bytes_went(100 * 1024, true);
-        assert_eq!(over_after(&connection, 31), None);
+        assert_eq!(over_after(&connection, 31), Standing::InTime);
     }
 }

@@ -99,13 +99,12 @@ impl AsyncWrite for WatchedStream {
                     self.connection.leaves();
                     self.thrown_away += buffer.filled().len();
                 }
-                // It has seen the end, or is gone.
-                Poll::Ready(_) => break,
                 Poll::Pending if self.thrown_away > 0 || self.connection.has_more_to_say() => {
                     self.connection.leaves();
                     return Poll::Pending;
                 }
-                Poll::Pending => break,
+                // It has seen the end, is gone, or has nothing more to say.
+                Poll::Ready(_) | Poll::Pending => break,
             }
         }
         Poll::Ready(Ok(()))

@@ -28,10 +28,7 @@ static TOLD_NOW: AtomicUsize = AtomicUsize::new(0);
 
 /// Tells a client that there is no room, and closes its connection.
 pub async fn tell(mut stream: TcpStream) {
-    let _place = match Place::take() {
-        Some(place) => place,
-        None => return,
-    };
+    let Some(_place) = Place::take() else { return };
     let telling = async {
         stream.write_all(ANSWER.as_bytes()).await?;
         stream.shutdown().await?;
