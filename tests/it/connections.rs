@@ -66,16 +66,17 @@ fn statuses(read: &str) -> Vec<u16> {
 }
 
 /// The sum of the samples of a metric with that value of a label.
-async fn metric(app: &TestApp, name: &str, label: &str, value: &str) -> f64 {
+async fn metric(app: &TestApp, name: &str, label: &str, value: &str) -> u64 {
     let response = app.get("/metrics").bearer_auth(ADMIN_KEY).send().await.expect("an answer");
     let samples = exposition::read(&response.text().await.expect("text"));
     let is_it = |sample: &&exposition::Sample| {
         sample.name == name && (label.is_empty() || sample.labels.get(label).is_some_and(|is| is == value))
     };
-    samples.iter().filter(is_it).map(|sample| sample.value).sum()
+    let sum: f64 = samples.iter().filter(is_it).map(|sample| sample.value).sum();
+    format!("{sum}").parse().expect("a whole number")
 }
 
 /// How many connections were cut for that reason.
-async fn cut(app: &TestApp, reason: &str) -> f64 {
+async fn cut(app: &TestApp, reason: &str) -> u64 {
     metric(app, "couplet_connections_cut_total", "reason", reason).await
 }

@@ -78,7 +78,7 @@ async fn a_body_that_is_too_slow_ends_with_408(#[case] headers: &str, #[case] pi
         assert_eq!(answer["type"] == "error", in_anthropic_s, "{answer}");
         assert!(in_anthropic_s || answer["error"]["code"] == "request_timeout", "{answer}");
     }
-    assert_eq!(cut(&app, "body").await, 2.0);
+    assert_eq!(cut(&app, "body").await, 2);
     let told = "408 in the form of the API, and the connection is closed";
     saw(Class::Connection, "a body trickles, or hangs", Asked::Either, told, Tried::Times(6));
 }
