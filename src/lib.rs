@@ -36,8 +36,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use access::Access;
+use claude::ClaudeSettings;
 use config::Config;
 use http::Mode;
+use http::connections::{self, Connections};
 use limits::accounts::Accounts;
 use limits::limiter::Limiter;
 use metrics::Metrics;
@@ -72,10 +74,13 @@ pub async fn run(
     let access = Access::new(&config.access, store.clone()).map_err(io::Error::other)?;
     // Somebody else's long write must not keep revocations and quotas from being read.
     store.wait_at_most(STORE_PATIENCE).map_err(io::Error::other)?;
+    let processes = most_processes(&config.claude);
     let tenants = Tenants::new(config.claude, config.tenants)?;
     let media = media::Intake::new(config.media)?;
     let targets = config.http.aliases.values().map(|alias| alias.model.clone()).collect();
-    let metrics = Metrics::new(tenants.clone(), targets, config.http.mode.as_str());
+    let connections = Connections::new(config.connections, connections::room::for_connections(processes));
+    let metrics =
+        Metrics::new(tenants.clone(), connections.counts().clone(), targets, config.http.mode.as_str());
     let router = http::router(http::App::new(http::Parts {
         access: access.clone(),
         limiter,
@@ -92,7 +97,7 @@ pub async fn run(
     tenants.keep_warm();
     let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
     let keeping_up = access.keep_up(stop.clone());
-    let server = http::server::serve(listener, router, drain.clone(), stop.clone());
+    let server = http::server::serve(listener, router, connections, drain.clone(), stop.clone());
     let end = async {
         shutdown.await;
         tracing::info!("shutting down");
@@ -114,6 +119,11 @@ pub async fn run(
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// How many processes of the CLI there may be at once.
+fn most_processes(claude: &ClaudeSettings) -> usize {
+    claude.max_concurrency + claude.keep.processes + claude.warm.max
 }
 
 /// Starts the scripted API that answers in demo mode, and says loudly that it does.

@@ -34,6 +34,7 @@ mod pipe_copy;
 mod prompt;
 mod refusals;
 mod relay;
+mod slowloris;
 mod start;
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "some is for other benchmarks")]
@@ -58,13 +59,14 @@ const LONGEST: Duration = Duration::from_secs(45 * 60);
 type Part = (&'static str, fn(&Bench) -> Vec<Section>);
 
 /// All of them, in the order in which they are told.
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     ("first-delta", first_delta::measure),
     ("follow-up", follow_up::measure),
     ("at-once", at_once::measure),
     ("herd", herd::measure),
     ("start", start::measure),
     ("refusals", refusals::measure),
+    ("slowloris", slowloris::measure),
     ("relay", relay::measure),
     ("memory", memory::measure),
 ];

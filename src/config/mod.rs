@@ -48,6 +48,8 @@ use crate::claude::memory;
 use crate::claude::process::own_program;
 use crate::claude::supply::ProcessSettings;
 use crate::claude::warm::WarmLimits;
+use crate::http::connections::ConnectionSettings;
+use crate::http::connections::pace::Pace;
 use crate::http::{HttpSettings, Mode};
 use crate::limits::limiter::LimitSettings;
 use crate::media::MediaSettings;
@@ -56,11 +58,14 @@ use crate::store::Store;
 use crate::tenants::TenantSettings;
 use effective::Loaded;
 use layers::Layers;
-use values::DemoChoice;
+use values::{DemoChoice, Whole};
 
 pub use flags::ServeArguments;
 pub use layers::Surroundings;
 pub use settings::Settings;
+
+/// How long after a turn that nobody reads its connection ends.
+const LATER: Duration = Duration::from_secs(30);
 
 /// The checked settings of a server.
 #[derive(Debug, Clone)]
@@ -77,6 +82,8 @@ pub struct Config {
     pub limits: LimitSettings,
     /// How requests are served.
     pub http: HttpSettings,
+    /// How many connections there may be, and how long clients may take.
+    pub connections: ConnectionSettings,
     /// What is done with images and files.
     pub media: MediaSettings,
     /// How long open answers may go on when the server is told to stop.
@@ -165,10 +172,6 @@ impl Config {
             tenants: tenants.iter().map(|(name, tenant)| (name.clone(), tenant.limits)).collect(),
             ..limits
         };
-        let passed_through = PASSED_THROUGH
-            .iter()
-            .filter_map(|name| around.variable(name).map(|value| (OsString::from(name), value.to_owned())))
-            .collect();
         Ok(Self {
             address: SocketAddr::new(settings.host, settings.port),
             claude: ClaudeSettings {
@@ -178,7 +181,7 @@ impl Config {
                     credential,
                     state_dir,
                     base_url: settings.anthropic_base_url.map(|url| url.0),
-                    passed_through,
+                    passed_through: passed_through(around),
                     version: None,
                 },
                 deadlines: Deadlines {
@@ -212,11 +215,26 @@ impl Config {
                 aliases: settings.model_aliases,
                 mode,
             },
+            connections: connections(settings.max_connections, settings.idle_timeout.0),
             media: MediaSettings { image_urls: settings.image_urls, ..MediaSettings::default() },
             shutdown_grace: settings.shutdown_grace.0,
             list_models_at_start: true,
         })
     }
+}
+
+/// The variables that the CLI gets of the environment.
+fn passed_through(around: &Surroundings) -> Vec<(OsString, OsString)> {
+    let value_of = |name: &&str| around.variable(name).map(|value| (OsString::from(name), value.to_owned()));
+    PASSED_THROUGH.iter().filter_map(value_of).collect()
+}
+
+/// How many connections there may be, beside turns that end if nobody reads them for so long.
+fn connections(max: Option<Whole<1, 1_000_000>>, unread: Duration) -> ConnectionSettings {
+    let defaults = ConnectionSettings::default();
+    // First the turn ends with an error, then the connection.
+    let answer = Pace { pause: unread + LATER, ..defaults.answer };
+    ConnectionSettings { max: max.map(Whole::get), answer, ..defaults }
 }
 
 /// How much callers may ask, those of tenants left out.

@@ -74,6 +74,9 @@ settings! {
     "How much at once, and how long" {
         /// Answers at once; each needs a process of about 180 MB.
         max_concurrency: Whole<1, 10_000>, "COUPLET_MAX_CONCURRENCY", default = "16";
+        /// Connections open at once. The next one takes the place of one that is idle or slow; if all are needed it gets a 503.
+        max_connections: Option<Whole<1, 1_000_000>>, "COUPLET_MAX_CONNECTIONS",
+            unset = "what there are file descriptors for, 4096 at most", example = "1000";
         /// Requests that may wait for a place; the next one gets a 429.
         queue_size: Whole<0, 1_000_000>, "COUPLET_QUEUE_SIZE", default = "64";
         /// Seconds a request may wait for a place, or for the memory of a process; then it gets a 429.

@@ -302,7 +302,8 @@ fn a_folder_called_env_is_left_alone() {
 fn values(setting: &Setting) -> [&'static str; 2] {
     match setting.key {
         "host" => ["127.0.0.2", "::1"],
-        "port" | "max_concurrency" | "queue_size" | "max_kept" | "warm_min" | "warm_max" => ["77", "78"],
+        "port" | "max_concurrency" | "max_connections" | "queue_size" | "max_kept" | "warm_min"
+        | "warm_max" => ["77", "78"],
         "anthropic_base_url" | "allowed_origins" => ["https://a.example", "https://b.example"],
         "model_aliases" => ["a=sonnet", "a=opus"],
         "tenants" => [r#"{"ann": {"claude_config_dir": "/a"}}"#, r#"{"ann": {"claude_config_dir": "/b"}}"#],

@@ -1,7 +1,8 @@
 //! Reading the body of a request: so large, so slow and of so many pieces, and no more of them at once than there is room for.
 
 use std::error::Error;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::extract::Request;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
@@ -9,9 +10,12 @@ use axum::http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 use tower_http::decompression::RequestDecompressionLayer;
 
+use super::connections::ConnectionSettings;
+use super::connections::connection::Connection;
+use super::connections::pace::Pace;
 use super::guard::Asker;
 use crate::claude::failure::TurnFailure;
 use crate::openai::error::ApiError;
@@ -22,7 +26,7 @@ use crate::wire::parse::{Parsed, parse};
 /// The largest body, in bytes, unpacked. Anthropic's API takes 32 MB.
 const MAX_BODY: usize = 32 * 1024 * 1024;
 
-/// How long a client may take to send its body.
+/// How long a large body may wait for its place.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A body of more bytes is looked at where nobody else has to wait for it.
@@ -104,17 +108,30 @@ async fn bytes(request: Request) -> Result<(Vec<u8>, Option<SemaphorePermit<'sta
     if declared_length(headers).is_some_and(|length| length > MAX_BODY) {
         return Err(too_large());
     }
+    let connection = request.extensions().get::<Arc<Connection>>().cloned();
+    let fast_enough =
+        connection.as_ref().map_or_else(|| ConnectionSettings::default().body, |of| of.body_pace());
     let mut body = Limited::new(request.into_body(), MAX_BODY);
     let (mut read, mut place) = (Vec::new(), None);
-    let mut deadline = Instant::now() + PATIENCE;
-    while let Some(frame) = timeout_at(deadline, body.frame()).await.map_err(|_elapsed| too_slow())? {
+    let mut begun = Instant::now();
+    let mut last = begun;
+    let too_slow = |_elapsed| {
+        if let Some(connection) = &connection {
+            connection.body_was_too_slow();
+        }
+        too_slow(fast_enough)
+    };
+    loop {
+        let deadline = fast_enough.deadline(begun, last, read.len());
+        let Some(frame) = timeout_at(deadline.into(), body.frame()).await.map_err(too_slow)? else { break };
+        last = Instant::now();
         let frame = frame.map_err(|error| unreadable(&*error))?;
         let Ok(piece) = frame.into_data() else { continue };
         if place.is_none() && read.len() + piece.len() > LARGE {
-            let begun = Instant::now();
             place = Some(place_in_memory().await?);
             // That was not the client's time.
-            deadline += begun.elapsed();
+            begun += last.elapsed();
+            last = Instant::now();
         }
         read.extend_from_slice(&piece);
     }
@@ -133,9 +150,13 @@ fn unreadable(error: &(dyn Error + Send + Sync + 'static)) -> ApiError {
     invalid(StatusCode::BAD_REQUEST, "The body could not be read to its end.")
 }
 
-fn too_slow() -> ApiError {
-    let message = format!("The body did not arrive within {} s.", PATIENCE.as_secs());
-    invalid(StatusCode::REQUEST_TIMEOUT, message)
+fn too_slow(Pace { pause, bytes_per_second }: Pace) -> ApiError {
+    let message = format!(
+        "The body came too slowly: pauses may take {} s, and after these it must come at {} KiB/s on the whole.",
+        pause.as_secs(),
+        bytes_per_second / 1024
+    );
+    invalid(StatusCode::REQUEST_TIMEOUT, message).with_code("request_timeout")
 }
 
 fn invalid(status: StatusCode, message: impl Into<String>) -> ApiError {

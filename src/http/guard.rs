@@ -1,11 +1,15 @@
 //! Who may come in: the checks before every route that did not opt out.
 
+use std::sync::Arc;
+
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
+use axum::http::header::{AUTHORIZATION, CONNECTION, HOST, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::connections::connection::Connection;
+use super::connections::framing;
 use super::request_log::RequestLog;
 use super::{App, rate_limit};
 use crate::access::denied::Denied;
@@ -22,12 +26,17 @@ pub struct Asker {
     pub claude: Claude,
 }
 
-/// Refuses calls by a wrong host name or from a foreign web page.
+/// Refuses calls that can be read in two ways, those by a wrong host name, and those from a foreign web page.
 ///
 /// A page of another origin must not use a server on localhost: its requests carry its origin, and one that got here
 /// by making its own name point to loopback (DNS rebinding) carries that name as host. See CVE-2024-28224 and
 /// CVE-2025-49596 for the attack on other servers.
 pub async fn check_host_and_origin(State(app): State<App>, request: Request, next: Next) -> Response {
+    if let Some(ambiguity) = framing::ambiguity(&request) {
+        let error = ApiError::new(StatusCode::BAD_REQUEST, "invalid_request_error", ambiguity);
+        let close = [(CONNECTION, HeaderValue::from_static("close"))];
+        return (close, error.with_code("ambiguous_request")).into_response();
+    }
     let headers = request.headers();
     let host = headers
         .get(HOST)
@@ -64,7 +73,7 @@ pub async fn check_key(State(app): State<App>, request: Request, next: Next) -> 
         let message = "The tenant of this API key is not one of the server's. Its operator can add it to COUPLET_TENANTS.";
         return forbidden("tenant_not_found", message);
     };
-    RequestLog::of(&request).let_in();
+    let_in(&request);
     rate_limit::hold_to_limits(&app, Asker { caller, claude }, request, next).await
 }
 
@@ -72,7 +81,7 @@ pub async fn check_key(State(app): State<App>, request: Request, next: Next) -> 
 pub async fn check_admin_key(State(app): State<App>, request: Request, next: Next) -> Response {
     match app.access.admin(offered_key(request.headers())) {
         Ok(()) => {
-            RequestLog::of(&request).let_in();
+            let_in(&request);
             next.run(request).await
         }
         Err(denied) => unauthorized(denied),
@@ -83,10 +92,18 @@ pub async fn check_admin_key(State(app): State<App>, request: Request, next: Nex
 pub async fn check_observer(State(app): State<App>, request: Request, next: Next) -> Response {
     match app.access.observer(offered_key(request.headers())) {
         Ok(()) => {
-            RequestLog::of(&request).let_in();
+            let_in(&request);
             next.run(request).await
         }
         Err(denied) => unauthorized(denied),
+    }
+}
+
+/// The request is one of somebody's who may come in. What is told of it, and what becomes of its connection, depends on that.
+fn let_in(request: &Request) {
+    RequestLog::of(request).let_in();
+    if let Some(connection) = request.extensions().get::<Arc<Connection>>() {
+        connection.let_in();
     }
 }
 

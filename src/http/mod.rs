@@ -10,7 +10,7 @@
 //! - [`unsupported`]: what is told of paths that are not served.
 //! - [`request_log`]: the id of each request, and its line in the log.
 //! - [`metrics`]: what Prometheus reads.
-//! - [`server`]: accepts and closes connections.
+//! - [`server`]: accepts and closes connections; [`connections`] says how many, and which must go.
 
 pub mod admin_cli;
 pub mod answers;
@@ -20,6 +20,7 @@ pub mod auth;
 pub mod body;
 pub mod chat_completions;
 pub mod completions;
+pub mod connections;
 pub mod docs;
 pub mod guard;
 pub mod health;

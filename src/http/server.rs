@@ -3,18 +3,20 @@
 use std::time::Duration;
 
 use axum::Router;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::connections::service::WatchedService;
+use super::connections::stream::WatchedStream;
+use super::connections::{Connections, Place, turned_away};
 use crate::logging::bounded::{BoundedLines, LeftOut};
 
-/// How long a client may take to send a request's head, and how long an idle connection is kept. `axum::serve` sets no
-/// timer, which leaves hyper's own limit without effect; a few slow clients could then hold all connections.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest head, in bytes. A connection keeps as much of one until it is complete.
+const MAX_HEAD: usize = 64 * 1024;
 
 /// How long to wait when no connection can be accepted (no descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -41,10 +43,18 @@ impl LeftOut for NotAccepted {
 /// Serves connections until `stop`, then lets the open ones end. From `drain` on each ends with the response it is at, which
 /// says so (`connection: close`), and those that are idle end at once. New ones are accepted until `stop`, for a request each:
 /// whoever asks whether the server is ready is to be told that it is not.
-pub async fn serve(listener: TcpListener, router: Router, drain: CancellationToken, stop: CancellationToken) {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    all: Connections,
+    drain: CancellationToken,
+    stop: CancellationToken,
+) {
     let (mut connections, late_ones) = (Some(GracefulShutdown::new()), GracefulShutdown::new());
     let (tasks, cut) = (TaskTracker::new(), CancellationToken::new());
     let not_accepted = BoundedLines::<NotAccepted>::default();
+    let mut looks = tokio::time::interval(all.interval());
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let accepted = tokio::select! {
             biased;
@@ -55,17 +65,27 @@ pub async fn serve(listener: TcpListener, router: Router, drain: CancellationTok
                 }
                 continue;
             }
+            _ = looks.tick() => {
+                all.cut_overdue();
+                continue;
+            }
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _address)) => {
-                let (watch, keep_alive) = connections.as_ref().map_or((&late_ones, false), |all| (all, true));
-                serve_connection(stream, &router, watch, keep_alive, &tasks, cut.clone());
-            }
+            Ok((stream, _address)) => match all.admit(&cut) {
+                Some(place) => {
+                    let (watch, keep_alive) =
+                        connections.as_ref().map_or((&late_ones, false), |early| (early, true));
+                    serve_connection(stream, &router, watch, keep_alive, &tasks, place);
+                }
+                None => drop(tasks.spawn(turned_away::tell(stream))),
+            },
             // Those that wait are accepted as soon as it can be done again.
             Err(error) => {
+                // Most often there is no descriptor left: then another connection's will do.
+                let made_room = all.evict();
                 if not_accepted.have_room(()) {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    tracing::warn!(%error, made_room, "a connection could not be accepted");
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
@@ -90,21 +110,22 @@ fn serve_connection(
     connections: &GracefulShutdown,
     keep_alive: bool,
     tasks: &TaskTracker,
-    cut: CancellationToken,
+    place: Place,
 ) {
     // Each event of a stream goes out at once.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
-    let service = TowerToHyperService::new(router.clone());
+    let service = WatchedService::new(router.clone(), place.connection.clone());
+    let stream = TokioIo::new(WatchedStream::new(stream, place.connection.clone()));
+    // Its timeouts are those of the connections.
     let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
         .keep_alive(keep_alive)
-        .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service);
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(stream, service);
     let connection = connections.watch(connection);
     tasks.spawn(async move {
         // A client that breaks its connection is no event worth a line.
-        let _ = cut.run_until_cancelled(connection).await;
+        let _ = place.connection.close().run_until_cancelled(connection).await;
     });
 }

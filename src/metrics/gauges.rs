@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use metrics::{Counter, Gauge};
 use metrics_exporter_prometheus::PrometheusRecorder;
 
+use super::connections::{ConnectionCounts, Cut};
 use super::table::{
-    BUILD_INFO, CLI_INFO, FREE_PLACES, Metric, PROCESS_MEMORY, PROCESS_MEMORY_BUDGET, PROCESSES,
-    QUEUE_LENGTH, SUBSCRIPTION_STATUS, SUBSCRIPTION_UTILIZATION, UNKNOWN_FRAMES,
+    BUILD_INFO, CLI_INFO, CONNECTIONS, CONNECTIONS_CUT, CONNECTIONS_MAX, FREE_PLACES, Metric, PROCESS_MEMORY,
+    PROCESS_MEMORY_BUDGET, PROCESSES, QUEUE_LENGTH, SUBSCRIPTION_STATUS, SUBSCRIPTION_UTILIZATION,
+    UNKNOWN_FRAMES,
 };
 use crate::claude::session::unknown_frames;
 use crate::claude::subscription::{LimitWindow, Standing, SubscriptionState};
@@ -45,6 +47,7 @@ impl Gauges {
         &mut self,
         recorder: &PrometheusRecorder,
         tenants: &Tenants,
+        connections: &ConnectionCounts,
         cli_version: Option<&str>,
     ) {
         self.unknown_frames.absolute(unknown_frames());
@@ -54,6 +57,7 @@ impl Gauges {
             self.tell_subscription(recorder, tenant.as_str(), &claude.subscription());
         }
         tell_memory(recorder, &tenants.processes());
+        tell_connections(recorder, connections);
     }
 
     fn tell_cli(&mut self, recorder: &PrometheusRecorder, version: Option<&str>) {
@@ -114,6 +118,15 @@ fn tell_processes(recorder: &PrometheusRecorder, tenant: &str, claude: &Claude) 
 fn tell_memory(recorder: &PrometheusRecorder, all: &Processes) {
     PROCESS_MEMORY.gauge(recorder, &[]).set(all.memory_used as f64);
     PROCESS_MEMORY_BUDGET.gauge(recorder, &[]).set(all.memory_budget as f64);
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus' numbers are floats; these are far below 2⁵³")]
+fn tell_connections(recorder: &PrometheusRecorder, connections: &ConnectionCounts) {
+    CONNECTIONS.gauge(recorder, &[]).set(connections.open() as f64);
+    CONNECTIONS_MAX.gauge(recorder, &[]).set(connections.max() as f64);
+    for why in Cut::ALL {
+        CONNECTIONS_CUT.counter(recorder, &[why.as_str()]).absolute(connections.cut(why));
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use metrics::{Counter, Histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
 
+use super::connections::ConnectionCounts;
 use super::gauges::Gauges;
 use super::own_process;
 use super::requests::{Observed, Requests};
@@ -35,6 +36,7 @@ struct Inner {
     rate_limited: [(&'static str, Counter); Refusal::KINDS.len()],
     observed: AtomicU64,
     tenants: Tenants,
+    connections: ConnectionCounts,
     /// The models that the operator's aliases stand for.
     targets: Vec<String>,
     gauges: Mutex<Gauges>,
@@ -42,10 +44,10 @@ struct Inner {
 }
 
 impl Metrics {
-    /// Nothing yet. The processes of `tenants` will be looked at; `targets` are the models that the operator's aliases stand
+    /// Nothing yet. The processes of `tenants` and the `connections` will be looked at; `targets` are the models that the operator's aliases stand
     /// for; `mode` says whether it is a demo.
     #[must_use]
-    pub fn new(tenants: Tenants, targets: Vec<String>, mode: &str) -> Self {
+    pub fn new(tenants: Tenants, connections: ConnectionCounts, targets: Vec<String>, mode: &str) -> Self {
         let recorder = recorder();
         for metric in TABLE {
             metric.describe(&recorder);
@@ -70,6 +72,7 @@ impl Metrics {
             observed: AtomicU64::new(0),
             recorder,
             tenants,
+            connections,
             targets,
         }))
     }
@@ -119,7 +122,7 @@ impl Metrics {
     fn exposition(&self, cli_version: Option<&str>) -> String {
         let inner = &*self.0;
         let mut gauges = inner.gauges.lock().unwrap_or_else(PoisonError::into_inner);
-        gauges.look(&inner.recorder, &inner.tenants, cli_version);
+        gauges.look(&inner.recorder, &inner.tenants, &inner.connections, cli_version);
         let mut text = inner.recorder.handle().render();
         own_process::write(&mut text);
         text

@@ -85,6 +85,12 @@ metrics! {
     RATE_LIMITED: Counter "couplet_rate_limited_total" {
         limit: "`requests`, `tokens`, `turns`, `daily_tokens`, `monthly_tokens`, `callers`, `usage_unknown`"
     } "Requests that were refused because of a limit of their key, of its tenant, or of the server.";
+    CONNECTIONS: Gauge "couplet_connections" {} "Connections that are open.";
+    CONNECTIONS_MAX: Gauge "couplet_connections_max" {} "Connections that may be open.";
+    CONNECTIONS_CUT: Counter "couplet_connections_cut_total" {
+        reason: "`head` (a request's head did not end), `idle`, `body` (it came too slowly), `unread` (an answer), `evicted` (for another \
+                 one), `turned_away` (there was no room)"
+    } "Connections that the server closed because of their clients.";
     PROCESSES: Gauge "couplet_processes" {
         tenant: "as above",
         state: "`starting`, `generic`, `prepared`, `working`, `live`, `parked`"

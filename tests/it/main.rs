@@ -18,6 +18,9 @@ mod binary;
 mod canaries;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
+mod connections;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod conversations;
 #[cfg(test)]
 mod demo;

@@ -19,6 +19,7 @@ use couplet::claude::supply::ProcessSettings;
 use couplet::claude::warm::WarmLimits;
 use couplet::config::Config;
 use couplet::http::HttpSettings;
+use couplet::http::connections::ConnectionSettings;
 use couplet::limits::limiter::LimitSettings;
 use couplet::media::MediaSettings;
 use couplet::tenants::TenantSettings;
@@ -127,6 +128,7 @@ impl Builder {
             tenants: BTreeMap::new(),
             limits: LimitSettings::default(),
             http: HttpSettings::default(),
+            connections: ConnectionSettings::default(),
             media: MediaSettings::default(),
             shutdown_grace: Duration::from_secs(2),
             list_models_at_start: false,

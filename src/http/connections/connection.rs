@@ -1,0 +1,305 @@
+//! What is known of a connection, and when it is over.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::ConnectionSettings;
+use super::pace::Pace;
+use crate::metrics::connections::{ConnectionCounts, Cut};
+
+/// A connection that came or moved less than this ago makes no room: its request may be on its way.
+const YOUNG: Duration = Duration::from_secs(1);
+
+/// A connection, as its stream and its requests tell of it.
+#[derive(Debug)]
+pub struct Connection {
+    settings: ConnectionSettings,
+    counts: ConnectionCounts,
+    close: CancellationToken,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Requests whose answers are not at their end.
+    open: u32,
+    /// For how many of them the client waits for the server, not the server for the client.
+    ours: u32,
+    /// When a client last did its part: came, or took a piece of an answer; or an answer ended.
+    moved: Instant,
+    /// When the first byte came of a request whose head is not complete.
+    head_since: Option<Instant>,
+    /// Whether the server let one of its requests in.
+    is_let_in: bool,
+    /// Whether the body of a request was not read to its end.
+    body_is_open: bool,
+    /// What the client has taken since the system took no more for it.
+    stuck: Option<Stuck>,
+    /// Since when what still comes is thrown away.
+    leaving_since: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Stuck {
+    since: Instant,
+    moved: Instant,
+    taken: usize,
+}
+
+/// How a connection's client does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It has time.
+    InTime,
+    /// It has not done its part.
+    Overdue(Cut),
+    /// It has its answer; what it still sends has been thrown away for long enough.
+    HasLeft,
+}
+
+/// How well a connection can be spared: the greatest first.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Spare {
+    is_a_stranger_s: bool,
+    idle: Duration,
+}
+
+impl Connection {
+    /// One that has come just now, which `close` closes.
+    #[must_use]
+    pub(super) fn new(
+        settings: ConnectionSettings,
+        counts: ConnectionCounts,
+        close: CancellationToken,
+        now: Instant,
+    ) -> Self {
+        let state = State {
+            open: 0,
+            ours: 0,
+            moved: now,
+            head_since: None,
+            is_let_in: false,
+            body_is_open: false,
+            stuck: None,
+            leaving_since: None,
+        };
+        Self { settings, counts, close, state: Mutex::new(state) }
+    }
+
+    /// The server let one of its requests in.
+    pub fn let_in(&self) {
+        self.state().is_let_in = true;
+    }
+
+    /// How fast the body of a request must come.
+    #[must_use]
+    pub fn body_pace(&self) -> Pace {
+        self.settings.body
+    }
+
+    /// A body was too slow, and its client is told so.
+    pub fn body_was_too_slow(&self) {
+        self.counts.was_cut(Cut::Body);
+    }
+
+    /// Ends when it is to be closed.
+    #[must_use]
+    pub fn close(&self) -> &CancellationToken {
+        &self.close
+    }
+
+    /// Bytes came.
+    pub(super) fn bytes_came(&self) {
+        let mut state = self.state();
+        if state.open == 0 && state.head_since.is_none() {
+            state.head_since = Some(Instant::now());
+        }
+    }
+
+    /// The system took bytes for the client, all there were or some.
+    pub(super) fn bytes_went(&self, bytes: usize, all: bool) {
+        let mut state = self.state();
+        if all {
+            // Only now can the client be expected to ask something else.
+            if state.stuck.take().is_some() {
+                state.moved = Instant::now();
+            }
+        } else {
+            let now = Instant::now();
+            let stuck = state.stuck.get_or_insert(Stuck { since: now, moved: now, taken: 0 });
+            if bytes > 0 {
+                stuck.moved = now;
+                stuck.taken = stuck.taken.saturating_add(bytes);
+            }
+        }
+    }
+
+    /// The head of a request is complete; `has_body` says whether more belongs to it.
+    pub(super) fn request_came(&self, has_body: bool) {
+        let mut state = self.state();
+        state.open += 1;
+        state.ours += 1;
+        state.head_since = None;
+        state.body_is_open = has_body;
+    }
+
+    /// The body of a request came to its end.
+    pub(super) fn body_came(&self) {
+        self.state().body_is_open = false;
+    }
+
+    /// Whether a request's body was not read to its end.
+    pub(super) fn body_is_open(&self) -> bool {
+        self.state().body_is_open
+    }
+
+    /// An answer, or a piece of one, was handed out; the client waited for it if `was_ours`.
+    pub(super) fn answer_handed_out(&self, was_ours: bool) {
+        let mut state = self.state();
+        state.ours = state.ours.saturating_sub(u32::from(was_ours));
+        state.moved = Instant::now();
+    }
+
+    /// The client has read all there is of an answer.
+    pub(super) fn answer_awaited(&self) {
+        self.state().ours += 1;
+    }
+
+    /// An answer is at its end, or will never be; the client waited for it if `was_ours`.
+    pub(super) fn answer_ended(&self, was_ours: bool) {
+        let mut state = self.state();
+        state.open = state.open.saturating_sub(1);
+        state.ours = state.ours.saturating_sub(u32::from(was_ours));
+        state.moved = Instant::now();
+    }
+
+    /// Whether the client may still be sending what nobody will read.
+    pub(super) fn has_more_to_say(&self) -> bool {
+        let state = self.state();
+        state.body_is_open || state.head_since.is_some()
+    }
+
+    /// What still comes is thrown away from now on.
+    pub(super) fn leaves(&self) {
+        self.state().leaving_since.get_or_insert_with(Instant::now);
+    }
+
+    /// Closes it.
+    pub(super) fn cut(&self, why: Cut) {
+        if !self.close.is_cancelled() {
+            self.counts.was_cut(why);
+            self.close.cancel();
+        }
+    }
+
+    /// Closes it if its client has not done its part.
+    pub(super) fn cut_if_overdue(&self, now: Instant) {
+        match self.standing(now) {
+            Standing::InTime => {}
+            Standing::HasLeft => self.close.cancel(),
+            Standing::Overdue(why) => self.cut(why),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_cut(&self) -> bool {
+        self.close.is_cancelled()
+    }
+
+    /// Whether the time is over for what its client has to do.
+    fn standing(&self, now: Instant) -> Standing {
+        let state = self.state();
+        let ConnectionSettings { head, idle, answer, refusal, leaving, .. } = self.settings;
+        let is_over = |since: Instant, limit: Duration| now.saturating_duration_since(since) > limit;
+        if let Some(since) = state.leaving_since {
+            return if is_over(since, leaving) { Standing::HasLeft } else { Standing::InTime };
+        }
+        let overdue =
+            |is_over: bool, why: Cut| if is_over { Standing::Overdue(why) } else { Standing::InTime };
+        let reading = if state.is_let_in { answer } else { refusal };
+        if let Some(Stuck { since, moved, taken }) = state.stuck {
+            return overdue(now > reading.deadline(since, moved, taken), Cut::Unread);
+        }
+        if state.open > 0 {
+            return overdue(state.ours == 0 && is_over(state.moved, reading.pause), Cut::Unread);
+        }
+        match state.head_since {
+            Some(since) => overdue(is_over(since, head), Cut::Head),
+            None => overdue(is_over(state.moved, idle), Cut::Idle),
+        }
+    }
+
+    /// How well it can be spared, if it can. One that asks something and was let in cannot, nor one that has come just now.
+    pub(super) fn spare(&self, now: Instant) -> Option<Spare> {
+        let state = self.state();
+        let idle = now.saturating_duration_since(state.moved);
+        let is_needed = state.open > 0 && (state.is_let_in || state.ours > 0);
+        let can_go = !is_needed && (idle > YOUNG || state.leaving_since.is_some());
+        can_go.then_some(Spare { is_a_stranger_s: !state.is_let_in, idle })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection() -> Connection {
+        let (settings, counts) = (ConnectionSettings::default(), ConnectionCounts::default());
+        Connection::new(settings, counts, CancellationToken::new(), Instant::now())
+    }
+
+    /// Why it is over after so many seconds.
+    fn over_after(connection: &Connection, seconds: u64) -> Standing {
+        connection.standing(Instant::now() + Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn a_head_has_half_a_minute_from_its_first_byte() {
+        let connection = connection();
+        assert_eq!(over_after(&connection, 70), Standing::InTime);
+        assert_eq!(over_after(&connection, 76), Standing::Overdue(Cut::Idle));
+        connection.bytes_came();
+        assert_eq!(over_after(&connection, 29), Standing::InTime);
+        connection.bytes_came();
+        assert_eq!(over_after(&connection, 31), Standing::Overdue(Cut::Head));
+        connection.request_came(false);
+        assert_eq!(over_after(&connection, 3600), Standing::InTime, "the server's turn");
+    }
+
+    #[test]
+    fn an_answer_must_be_read_but_may_be_awaited() {
+        let connection = connection();
+        connection.let_in();
+        connection.request_came(false);
+        connection.answer_handed_out(true);
+        assert_eq!(over_after(&connection, 331), Standing::Overdue(Cut::Unread));
+        connection.answer_awaited();
+        assert_eq!(over_after(&connection, 3600), Standing::InTime);
+        connection.answer_handed_out(true);
+        connection.answer_ended(false);
+        assert_eq!(over_after(&connection, 76), Standing::Overdue(Cut::Idle));
+    }
+
+    #[test]
+    fn a_stranger_has_less_time_to_read() {
+        let connection = connection();
+        connection.request_came(false);
+        connection.answer_handed_out(true);
+        assert_eq!(over_after(&connection, 31), Standing::Overdue(Cut::Unread));
+    }
+
+    #[test]
+    fn what_the_system_does_not_take_must_move() {
+        let connection = connection();
+        connection.bytes_went(0, false);
+        assert_eq!(over_after(&connection, 31), Standing::Overdue(Cut::Unread));
+        connection.bytes_went(100 * 1024, true);
+        assert_eq!(over_after(&connection, 31), Standing::InTime);
+    }
+}
