@@ -3,7 +3,7 @@
 //! - [`frame_in`], [`frame_out`]: what is written to and read from a process; [`answer`] makes events of the latter, and
 //!   [`said`] remembers them as a client will send them back.
 //! - [`features`], [`command_line`], [`launcher`], [`process`], [`line_reader`]: how a process is started, bounded and
-//!   ended.
+//!   ended; [`sandbox`]: what it may touch meanwhile.
 //! - [`installed`]: the CLI on this machine; [`machine`]: what all tenants have in common.
 //! - [`supply`], [`starts`]: starts processes, a few at a time; [`warm`]: those that wait before they are needed; [`admission`]: how many turns run at
 //!   once.
@@ -53,6 +53,7 @@ pub mod prompt_cache;
 pub mod refusals;
 pub mod rendition;
 pub mod said;
+pub mod sandbox;
 pub mod session;
 pub mod shaping;
 pub mod sign_out;

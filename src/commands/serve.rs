@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use couplet::claude::installed::Probe;
 use couplet::config::{Config, ConfigError, ServeArguments, Settings, Surroundings};
 use couplet::logging;
 use couplet::telemetry::Traces;
@@ -30,7 +31,8 @@ fn configure(arguments: &ServeArguments) -> Result<(Config, Traces), ConfigError
 }
 
 async fn serve(mut config: Config) -> std::io::Result<()> {
-    let version = config.claude.process.program.version().await.map_err(|error| {
+    config.claude.process.sandbox.mode.announce()?;
+    let version = Probe::new(&config.claude.process).version().await.map_err(|error| {
         let message = format!(
             "The Claude Code CLI cannot be used: {error}. Install it with `npm install -g \
             @anthropic-ai/claude-code`, or name it in CLAUDE_CLI_PATH."

@@ -38,7 +38,9 @@ impl CoupletProcess {
     pub async fn start_in(folder: &Path, fake: &FakeCli, variables: &[(&str, &str)]) -> Self {
         let arguments = arguments(fake);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let running = Running::start_in(folder, Path::new(PROGRAM), &arguments, &environment(variables));
+        let mut environment = environment(variables);
+        environment.push(("COUPLET_SANDBOX_PATHS".to_owned(), fake.sandbox_paths()));
+        let running = Running::start_in(folder, Path::new(PROGRAM), &arguments, &environment);
         let running = running.expect("it starts");
         let address = |log: String| {
             let (_, rest) = log.split_once("listening on ")?;
