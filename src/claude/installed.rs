@@ -10,7 +10,7 @@ use super::credential::Credential;
 use super::failure::TurnFailure;
 use super::features::{self, CliFeatures};
 use super::process::{self, CliProcess, Output, OutputBounds, Spawner};
-use super::sandbox::{Rules, SandboxSettings};
+use super::sandbox::{Rules, SandboxMode, SandboxSettings};
 use super::starts::{Starting, Starts};
 use super::supply::ProcessSettings;
 
@@ -117,6 +117,12 @@ impl Starter {
     #[must_use]
     pub fn program(&self) -> &CliProgram {
         &self.probe.program
+    }
+
+    /// Whether processes are confined.
+    #[must_use]
+    pub fn sandbox(&self) -> SandboxMode {
+        self.probe.sandbox.mode
     }
 
     /// A place among the processes that are being started, first come, first served.

@@ -153,9 +153,9 @@ impl SandboxMode {
     /// Says once, at the start of a server, what is confined.
     ///
     /// # Errors
-    /// When it is required and cannot be.
-    pub fn announce(self) -> io::Result<()> {
-        match (self, Support::of_this_kernel()) {
+    /// When it is required and `support` has nothing of it.
+    pub fn announce(self, support: &Support) -> io::Result<()> {
+        match (self, support) {
             (Self::Off, _) => {
                 tracing::warn!("processes of the Claude Code CLI are not confined: {SETTING} is off");
             }
@@ -238,6 +238,15 @@ mod tests {
         }
         assert!(Support::Missing("no").confines().is_empty());
         assert!(SandboxMode::Off.confines().is_empty());
+    }
+
+    #[test]
+    fn only_who_requires_it_does_without_a_server_where_the_kernel_has_none() {
+        let missing = Support::Missing("there is none");
+        assert!(SandboxMode::Auto.announce(&missing).is_ok() && SandboxMode::Off.announce(&missing).is_ok());
+        let refusal = SandboxMode::Require.announce(&missing).unwrap_err().to_string();
+        assert!(refusal.contains("COUPLET_SANDBOX") && refusal.contains("there is none"), "{refusal}");
+        assert!(SandboxMode::Require.announce(&Support::Landlock { abi: 1 }).is_ok());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use couplet::claude::installed::Probe;
+use couplet::claude::sandbox::Support;
 use couplet::config::{Config, ConfigError, ServeArguments, Settings, Surroundings};
 use couplet::logging;
 use couplet::telemetry::Traces;
@@ -31,7 +32,7 @@ fn configure(arguments: &ServeArguments) -> Result<(Config, Traces), ConfigError
 }
 
 async fn serve(mut config: Config) -> std::io::Result<()> {
-    config.claude.process.sandbox.mode.announce()?;
+    config.claude.process.sandbox.mode.announce(Support::of_this_kernel())?;
     let version = Probe::new(&config.claude.process).version().await.map_err(|error| {
         let message = format!(
             "The Claude Code CLI cannot be used: {error}. Install it with `npm install -g \

@@ -162,8 +162,10 @@ impl Rules {
 /// The port of a server that a URL names. Proxies are also written without a scheme.
 fn port(url: &OsStr) -> Option<u16> {
     let url = url.to_str()?;
-    let parsed = Url::parse(url).ok().filter(Url::has_host);
-    parsed.or_else(|| Url::parse(&format!("http://{url}")).ok())?.port_or_known_default()
+    match Url::parse(url).ok().filter(Url::has_host) {
+        Some(url) => url.port_or_known_default(),
+        None => Url::parse(&format!("http://{url}")).ok()?.port(),
+    }
 }
 
 #[cfg(test)]

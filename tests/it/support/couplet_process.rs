@@ -38,9 +38,7 @@ impl CoupletProcess {
     pub async fn start_in(folder: &Path, fake: &FakeCli, variables: &[(&str, &str)]) -> Self {
         let arguments = arguments(fake);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let mut environment = environment(variables);
-        environment.push(("COUPLET_SANDBOX_PATHS".to_owned(), fake.sandbox_paths()));
-        let running = Running::start_in(folder, Path::new(PROGRAM), &arguments, &environment);
+        let running = Running::start_in(folder, Path::new(PROGRAM), &arguments, &environment(variables));
         let running = running.expect("it starts");
         let address = |log: String| {
             let (_, rest) = log.split_once("listening on ")?;
@@ -163,6 +161,7 @@ pub fn arguments(fake: &FakeCli) -> Vec<String> {
         ("--claude-cli-path", path(program())),
         ("--anthropic-base-url", fake.base_url()),
         ("--state-dir", path(fake.file("state"))),
+        ("--sandbox-paths", fake.sandbox_paths()),
     ];
     flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect()
 }
