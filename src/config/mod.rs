@@ -166,10 +166,6 @@ impl Config {
             tenants: tenants.iter().map(|(name, tenant)| (name.clone(), tenant.limits)).collect(),
             ..limits
         };
-        let passed_through = PASSED_THROUGH
-            .iter()
-            .filter_map(|name| around.variable(name).map(|value| (OsString::from(name), value.to_owned())))
-            .collect();
         Ok(Self {
             address: SocketAddr::new(settings.host, settings.port),
             claude: ClaudeSettings {
@@ -179,7 +175,7 @@ impl Config {
                     credential,
                     state_dir,
                     base_url: settings.anthropic_base_url.map(|url| url.0),
-                    passed_through,
+                    passed_through: passed_through(around),
                     sandbox: SandboxSettings { mode: settings.sandbox, more: settings.sandbox_paths },
                     version: None,
                 },
@@ -219,6 +215,12 @@ impl Config {
             list_models_at_start: true,
         })
     }
+}
+
+/// What the CLI gets of the environment.
+fn passed_through(around: &Surroundings) -> Vec<(OsString, OsString)> {
+    let set = |name: &&str| around.variable(name).map(|value| (OsString::from(name), value.to_owned()));
+    PASSED_THROUGH.iter().filter_map(set).collect()
 }
 
 /// How much callers may ask, those of tenants left out.
