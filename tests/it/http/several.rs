@@ -6,9 +6,9 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::support::app::{Streamed, ask};
-use crate::support::fake_cli::{FakeCli, play};
 use crate::support::fake_cli::frames::{message_delta, message_start, message_stop, success, text};
 use crate::support::fake_cli::script::{Script, Step};
+use crate::support::fake_cli::{FakeCli, play};
 
 const SOON: Duration = Duration::from_secs(2);
 
