@@ -11,6 +11,7 @@ use crate::claude::account::CredentialOrigin;
 use crate::claude::credential::Credential;
 use crate::claude::failure::TurnFailure;
 use crate::claude::machine::Machine;
+use crate::claude::sandbox::SandboxMode;
 use crate::claude::{Claude, ClaudeSettings, Processes};
 
 /// A tenant beside the default one.
@@ -85,6 +86,12 @@ impl Tenants {
     #[must_use]
     pub fn number(&self) -> usize {
         self.others.len() + usize::from(self.default.is_some())
+    }
+
+    /// Whether the CLI's processes are confined, whosever they are.
+    #[must_use]
+    pub fn sandbox(&self) -> SandboxMode {
+        self.machine.sandbox()
     }
 
     /// The version of the installed CLI, which is the same for all.

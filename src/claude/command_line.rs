@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::features::CliFeatures;
 use super::prompt_cache::CacheTtl;
+use super::sandbox::{self, Rules, SandboxSettings};
 
 /// How often the CLI repeats a failed request by itself. Its default of 10 attempts is far too long for an HTTP client,
 /// and an answer that has begun cannot be repeated; one repeat is cheaper than a new process.
@@ -85,6 +86,20 @@ pub struct CommandLine {
     pub environment: Vec<(OsString, OsString)>,
     /// Its working directory.
     pub work: PathBuf,
+    /// What it may touch; everything, if there are no rules.
+    pub rules: Option<Rules>,
+}
+
+impl CommandLine {
+    /// The same, confined. Its temporary files, if it has any, are to be in `temporary`.
+    #[must_use]
+    pub fn confined(mut self, settings: &SandboxSettings, temporary: &Path) -> Self {
+        let folders = ["TMPDIR", sandbox::TEMPORARY];
+        self.environment.retain(|(name, _)| folders.iter().all(|folder| name != folder));
+        self.environment.extend(folders.map(|name| (name.into(), temporary.into())));
+        self.rules = Some(Rules::of(settings, Some(&self.work), &self.environment));
+        self
+    }
 }
 
 /// The switches that make the CLI a plain chat model, on every supported release.
@@ -118,7 +133,8 @@ const CHAT_SWITCHES: [&str; 22] = [
     "summarized",
 ];
 
-/// The process that is a plain chat model: no tools, no files, no commands, no settings of the host.
+/// The process that is a plain chat model: no tools, no files, no commands, no settings of the host. What it may touch is
+/// added by whoever starts it.
 ///
 /// `passed_through` holds those variables of [`PASSED_THROUGH`] that are set.
 #[must_use]
@@ -177,7 +193,8 @@ pub fn chat_process(
     if let Some(url) = base_url {
         environment.push(("ANTHROPIC_BASE_URL".into(), url.into()));
     }
-    CommandLine { program: program.path().to_owned(), arguments, environment, work: folders.work.clone() }
+    let (program, work) = (program.path().to_owned(), folders.work.clone());
+    CommandLine { program, arguments, environment, work, rules: None }
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! The installed CLI: looked at once, and started from one thread, however many credentials there are.
 
+use std::ffi::OsString;
+use std::path::PathBuf;
+
 use tokio::sync::OnceCell;
 
 use super::command_line::{CliProgram, CommandLine};
@@ -7,20 +10,49 @@ use super::credential::Credential;
 use super::failure::TurnFailure;
 use super::features::{self, CliFeatures};
 use super::process::{self, CliProcess, Output, OutputBounds, Spawner};
+use super::sandbox::{Rules, SandboxMode, SandboxSettings};
 use super::shortage;
 use super::starts::{Starting, Starts};
 use super::supply::ProcessSettings;
 
-impl CliProgram {
+/// Asks a CLI about itself: without a credential, in no folder, and confined to what it takes to say it.
+#[derive(Debug)]
+pub struct Probe {
+    program: CliProgram,
+    launcher: PathBuf,
+    sandbox: SandboxSettings,
+    /// PATH, where it is set: a script finds its interpreter there.
+    environment: Vec<(OsString, OsString)>,
+}
+
+impl Probe {
+    /// One for the CLI of these settings.
+    #[must_use]
+    pub fn new(settings: &ProcessSettings) -> Self {
+        Self {
+            program: settings.program.clone().anywhere(),
+            launcher: settings.launcher.clone(),
+            sandbox: settings.sandbox.clone(),
+            environment: settings.passed_through.iter().filter(|(name, _)| name == "PATH").cloned().collect(),
+        }
+    }
+
     /// What it says to one argument, such as `--version`.
     ///
     /// # Errors
     /// When it cannot be started or fails; the message names the program and the argument.
     pub async fn say(&self, argument: &str) -> std::io::Result<String> {
-        let arguments: Vec<&str> = self.subcommand().into_iter().chain([argument]).collect();
-        process::output_of(self.path(), &arguments)
+        let program = self.program.path();
+        let line = CommandLine {
+            program: program.to_owned(),
+            arguments: self.program.subcommand().into_iter().chain([argument]).map(OsString::from).collect(),
+            environment: self.environment.clone(),
+            work: "/".into(),
+            rules: self.sandbox.is_in_force().then(|| Rules::of(&self.sandbox, None, &self.environment)),
+        };
+        process::output_of(&self.launcher, &line)
             .await
-            .map_err(|error| shortage::about(format!("`{} {argument}`", self.path().display()), error))
+            .map_err(|error| shortage::about(format!("`{} {argument}`", program.display()), error))
     }
 
     /// Its version, as `2.1.329`.
@@ -30,7 +62,7 @@ impl CliProgram {
     pub async fn version(&self) -> std::io::Result<String> {
         let said = self.say("--version").await?;
         let not_the_cli =
-            || std::io::Error::other(format!("{} is not the Claude Code CLI", self.path().display()));
+            || std::io::Error::other(format!("{} is not the Claude Code CLI", self.program.path().display()));
         features::version(&said).map(ToOwned::to_owned).ok_or_else(not_the_cli)
     }
 }
@@ -55,7 +87,7 @@ impl Installed {
 /// Starts the CLI, for whomever.
 #[derive(Debug)]
 pub struct Starter {
-    program: CliProgram,
+    probe: Probe,
     spawner: Spawner,
     /// Starts at a time: a start keeps a core busy for some 0.65 s, more at once only make each slower.
     starts: Starts,
@@ -73,7 +105,7 @@ impl Starter {
     pub fn new(settings: &ProcessSettings) -> std::io::Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Ok(Self {
-            program: settings.program.clone().anywhere(),
+            probe: Probe::new(settings),
             spawner: Spawner::start(settings.launcher.clone())?,
             starts: Starts::new(cores),
             ahead: Starts::new(1),
@@ -85,7 +117,13 @@ impl Starter {
     /// The CLI.
     #[must_use]
     pub fn program(&self) -> &CliProgram {
-        &self.program
+        &self.probe.program
+    }
+
+    /// Whether processes are confined.
+    #[must_use]
+    pub fn sandbox(&self) -> SandboxMode {
+        self.probe.sandbox.mode
     }
 
     /// A place among the processes that are being started, first come, first served.
@@ -138,7 +176,7 @@ impl Starter {
     /// # Errors
     /// [`TurnFailure::Start`] when the CLI does not answer; the next call asks again.
     pub async fn version(&self) -> Result<&str, TurnFailure> {
-        let version = self.version.get_or_try_init(|| self.program.version()).await;
+        let version = self.version.get_or_try_init(|| self.probe.version()).await;
         version.map(String::as_str).map_err(TurnFailure::Start)
     }
 
@@ -151,10 +189,9 @@ impl Starter {
     }
 
     async fn look(&self) -> Result<Installed, TurnFailure> {
-        let program = &self.program;
-        let help = async { program.say("--help").await.map_err(TurnFailure::Start) };
+        let help = async { self.probe.say("--help").await.map_err(TurnFailure::Start) };
         let (version, help) = tokio::try_join!(self.version(), help)?;
-        match program {
+        match self.program() {
             CliProgram::Installed(path) => {
                 tracing::info!(version, path = %path.display(), "found the Claude Code CLI");
             }

@@ -6,8 +6,10 @@
 //!   enough: in the middle of an answer the CLI does not notice that it is closed);
 //! - asks to be the one that ends when the system runs out of memory, rather than the server;
 //! - reads the credential from the first line of its stdin and leaves it in a pipe for the CLI, so that it is in no
-//!   environment, no argument and no file.
+//!   environment, no argument and no file;
+//! - confines itself ([`sandbox`]), which holds for the CLI and whatever it starts.
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd};
@@ -18,6 +20,7 @@ use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Signal};
 
 use super::memory;
+use super::sandbox::{self, Rules};
 
 /// The hidden subcommand.
 pub const SUBCOMMAND: &str = "__exec";
@@ -25,19 +28,26 @@ pub const SUBCOMMAND: &str = "__exec";
 /// Stands for "no credential follows on stdin".
 const NO_CREDENTIAL: &str = "-";
 
+/// Stands for "nobody's end is the end of it" and for "it is not confined".
+const NONE: &str = "-";
+
 /// Exit status when the CLI could not be executed; shells use it for the same.
 pub const CANNOT_EXECUTE: u8 = 127;
 
 /// The longest credential. A real one has some 110 bytes; a pipe takes this much without a reader.
 const MAX_CREDENTIAL: usize = 8 * 1024;
 
-/// What the launcher is told: by whom it is started, for which variable a credential follows, and what to become.
+/// What the launcher is told: by whom it is started, for which variable a credential follows, what it may touch, and what to
+/// become. None of it is secret.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Launch<'a> {
-    /// The server's process id.
-    pub parent: u32,
+    /// The server's process id, where its end is to be the end of the process. The thread that starts the process must then
+    /// live as long.
+    pub parent: Option<u32>,
     /// The environment variable that names the credential's descriptor to the CLI.
     pub credential_variable: Option<&'a str>,
+    /// What the CLI is confined to, if it is.
+    pub rules: Option<Cow<'a, Rules>>,
     /// The CLI.
     pub program: &'a OsStr,
     /// Its arguments.
@@ -50,21 +60,32 @@ impl Launch<'_> {
     pub fn to_arguments(&self) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = vec![
             SUBCOMMAND.into(),
-            self.parent.to_string().into(),
+            self.parent.map_or_else(|| NONE.to_owned(), |parent| parent.to_string()).into(),
             self.credential_variable.unwrap_or(NO_CREDENTIAL).into(),
-            self.program.to_owned(),
         ];
+        match self.rules.as_ref().map(|rules| rules.to_arguments()) {
+            None => arguments.push(NONE.into()),
+            Some(rules) => {
+                arguments.push(rules.len().to_string().into());
+                arguments.extend(rules);
+            }
+        }
+        arguments.push(self.program.to_owned());
         arguments.extend_from_slice(self.arguments);
         arguments
     }
 
     /// Reads arguments made by [`Launch::to_arguments`], without the subcommand.
     fn from_arguments(arguments: &[OsString]) -> Option<Launch<'_>> {
-        let [parent, variable, program, arguments @ ..] = arguments else { return None };
-        let variable = variable.to_str()?;
+        let [parent, variable, rules, rest @ ..] = arguments else { return None };
+        let (parent, variable) = (parent.to_str()?, variable.to_str()?);
+        let rules: Option<usize> = if rules == NONE { None } else { Some(rules.to_str()?.parse().ok()?) };
+        let (own, rest) = rest.split_at_checked(rules.unwrap_or_default())?;
+        let [program, arguments @ ..] = rest else { return None };
         Some(Launch {
-            parent: parent.to_str()?.parse().ok()?,
+            parent: if parent == NONE { None } else { Some(parent.parse().ok()?) },
             credential_variable: (variable != NO_CREDENTIAL).then_some(variable),
+            rules: if rules.is_some() { Some(Cow::Owned(Rules::from_arguments(own)?)) } else { None },
             program,
             arguments,
         })
@@ -90,7 +111,9 @@ fn fail(reason: &str) -> ExitCode {
 }
 
 fn become_cli(launch: &Launch<'_>) -> io::Result<std::convert::Infallible> {
-    die_with(launch.parent)?;
+    if let Some(parent) = launch.parent {
+        die_with(parent)?;
+    }
     memory::be_ended_first();
     #[expect(clippy::disallowed_types, reason = "the launcher starts nothing: it becomes the CLI")]
     let mut command = std::process::Command::new(launch.program);
@@ -107,8 +130,12 @@ fn become_cli(launch: &Launch<'_>) -> io::Result<std::convert::Infallible> {
         command.env(variable, read_end.as_raw_fd().to_string());
         let _inherited = read_end.into_raw_fd();
     }
-    let error = command.exec();
-    Err(io::Error::new(error.kind(), format!("{}: {error}", launch.program.display())))
+    let named =
+        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", launch.program.display()));
+    if let Some(rules) = &launch.rules {
+        sandbox::confine(rules, launch.program).map_err(named)?;
+    }
+    Err(named(command.exec()))
 }
 
 /// Asks the kernel to kill this process when the thread of the server that started it ends.
@@ -144,15 +171,30 @@ fn read_line_unbuffered() -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
 
     #[test]
     fn arguments_survive_the_way_to_the_launcher() {
         let arguments = ["--tools".into(), String::new().into(), "-".into()];
-        for credential_variable in [None, Some("TOKEN_FD")] {
+        let rules = Rules {
+            is_required: true,
+            read: ["/a b", "/=,"].map(Into::into).into(),
+            execute: [OsStr::from_bytes(b"/\xff").into()].into(),
+            write: ["/w".into()].into(),
+            connect: [443, 8080].into(),
+        };
+        let ways = [
+            (Some(7), None, None),
+            (None, Some("TOKEN_FD"), Some(Cow::Owned(Rules::default()))),
+            (Some(7), Some("TOKEN_FD"), Some(Cow::Borrowed(&rules))),
+        ];
+        for (parent, credential_variable, rules) in ways {
             let launch = Launch {
-                parent: 7,
+                parent,
                 credential_variable,
+                rules,
                 program: OsStr::new("/opt/c"),
                 arguments: &arguments,
             };
@@ -160,6 +202,9 @@ mod tests {
             assert_eq!(written[0], SUBCOMMAND);
             assert_eq!(Launch::from_arguments(&written[1..]), Some(launch));
         }
-        assert_eq!(Launch::from_arguments(&["x".into(), "-".into(), "p".into()]), None);
+        for wrong in [["x", "-", "-", "p"], ["-", "-", "2", "p"], ["-", "-", "1", "p"], ["-", "-", "-1", "p"]]
+        {
+            assert_eq!(Launch::from_arguments(&wrong.map(OsString::from)), None);
+        }
     }
 }

@@ -8,6 +8,7 @@ use super::budget::Budget;
 use super::failure::TurnFailure;
 use super::installed::Starter;
 use super::kept::{Kept, KeptCount};
+use super::sandbox::SandboxMode;
 use super::warm::WarmCount;
 use super::warm::pools::Pools;
 use super::{ClaudeSettings, Processes, memory};
@@ -67,6 +68,12 @@ impl Machine {
     /// When there is no usable one.
     pub async fn cli_version(&self) -> Result<&str, TurnFailure> {
         self.starter.version().await
+    }
+
+    /// Whether processes are confined.
+    #[must_use]
+    pub fn sandbox(&self) -> SandboxMode {
+        self.starter.sandbox()
     }
 
     /// How many turns run at once, of whichever tenant.

@@ -3,7 +3,8 @@
 //! - [`frame_in`], [`frame_out`]: what is written to and read from a process; [`answer`] makes events of the latter, and
 //!   [`said`] remembers them as a client will send them back.
 //! - [`features`], [`command_line`], [`launcher`], [`process`], [`line_reader`]: how a process is started, bounded and
-//!   ended; [`running`]: all that run, to be killed at once.
+//!   ended; [`running`]: all that run, to be killed at once; [`sandbox`]: what they may touch meanwhile; [`shortage`]: what the
+//!   system is short of when one cannot be started.
 //! - [`installed`]: the CLI on this machine; [`machine`]: what all tenants have in common.
 //! - [`supply`], [`starts`]: starts processes, a few at a time; [`warm`]: those that wait before they are needed; [`admission`]: how many turns run at
 //!   once.
@@ -55,6 +56,7 @@ pub mod refusals;
 pub mod rendition;
 pub mod running;
 pub mod said;
+pub mod sandbox;
 pub mod session;
 pub mod shaping;
 pub mod shortage;

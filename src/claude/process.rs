@@ -1,10 +1,11 @@
 //! A running CLI: the one file that starts, bounds and ends child processes.
 #![expect(clippy::disallowed_types, reason = "this is the file that starts processes")]
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,6 +25,7 @@ use super::launcher::{self, Launch};
 use super::line_reader::LineReader;
 use super::memory;
 use super::running::Listed;
+use super::sandbox;
 
 /// How long the last words of a process that has ended may take to be read.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -86,7 +88,8 @@ impl Spawner {
     /// When the launcher cannot be started: no memory, no processes or descriptors left. A CLI that cannot be executed
     /// shows later, as the end of its output with [`launcher::CANNOT_EXECUTE`].
     pub async fn spawn(&self, line: &CommandLine, credential: &Credential) -> io::Result<CliProcess> {
-        let mut process = CliProcess::new(self.launch(line, credential).await?)?;
+        let group = self.launch(line, credential).await?;
+        let mut process = CliProcess::new(group, line.rules.is_some())?;
         if let Some(secret) = credential.secret() {
             // A launcher that died already shows by the end of its output, with its reason.
             let _ = process.write(&[secret.expose_secret().as_bytes(), b"\n"].concat()).await;
@@ -127,32 +130,15 @@ impl Spawner {
         process.kill();
         let status = process.child.wait().await?;
         if status.code() == Some(i32::from(launcher::CANNOT_EXECUTE)) {
-            return Err(io::Error::other(String::from_utf8_lossy(&err.bytes).trim().to_owned()));
+            return Err(not_executed(&String::from_utf8_lossy(&err.bytes), line.rules.is_some()));
         }
         let is_cut = out.is_cut || err.is_cut;
         Ok(Output { exit_code: status.code(), stdout: out.bytes, stderr: err.bytes, is_cut, in_time })
     }
 
     async fn launch(&self, line: &CommandLine, credential: &Credential) -> io::Result<RunningGroup> {
-        let launch = Launch {
-            parent: std::process::id(),
-            credential_variable: credential.descriptor_variable(),
-            program: line.program.as_os_str(),
-            arguments: &line.arguments,
-        };
-        let mut command = Command::new(&self.launcher);
-        command
-            .arg0("couplet")
-            .args(launch.to_arguments())
-            .env_clear()
-            .envs(line.environment.iter().map(|(name, value)| (name, value)))
-            .current_dir(&line.work)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            // A group of its own: it is ended as a whole, and a Ctrl-C in the terminal is the server's alone.
-            .process_group(0)
-            .kill_on_drop(true);
+        let mut command = launching(&self.launcher, line, Some(std::process::id()), credential);
+        command.stdin(Stdio::piped());
         // Before the process is there, so that its end cannot be missed.
         let deaths = signal(SignalKind::child())?;
         let (reply, started) = oneshot::channel();
@@ -160,6 +146,30 @@ impl Spawner {
         self.orders.send(Order { command, deaths, reply }).map_err(|_| gone())?;
         started.await.map_err(|_| gone())?
     }
+}
+
+/// The command that starts a CLI by way of the launcher, with its output piped.
+fn launching(launcher: &Path, line: &CommandLine, parent: Option<u32>, credential: &Credential) -> Command {
+    let launch = Launch {
+        parent,
+        credential_variable: credential.descriptor_variable(),
+        rules: line.rules.as_ref().map(Cow::Borrowed),
+        program: line.program.as_os_str(),
+        arguments: &line.arguments,
+    };
+    let mut command = Command::new(launcher);
+    command
+        .arg0("couplet")
+        .args(launch.to_arguments())
+        .env_clear()
+        .envs(line.environment.iter().map(|(name, value)| (name, value)))
+        .current_dir(&line.work)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        // A group of its own: it is ended as a whole, and a Ctrl-C in the terminal is the server's alone.
+        .process_group(0)
+        .kill_on_drop(true);
+    command
 }
 
 /// How much of the output of a process is kept, and how long it may run.
@@ -195,43 +205,42 @@ pub fn own_program() -> io::Result<PathBuf> {
     if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() }
 }
 
-/// Runs `program` with `arguments` and an empty environment, and reads what it says, up to 256 KiB.
+/// Runs a CLI without a credential by way of `launcher`, and reads what it says, up to 256 KiB. It may outlive this program
+/// by the 10 s it has: it is started from whichever thread this is called on.
 ///
 /// # Errors
 /// When it cannot be started, fails or takes longer than 10 s.
-pub async fn output_of(program: &std::path::Path, arguments: &[&str]) -> io::Result<String> {
-    const LIMIT: u64 = 256 * 1024;
+pub async fn output_of(launcher: &Path, line: &CommandLine) -> io::Result<String> {
+    const LIMIT: usize = 256 * 1024;
     let deaths = signal(SignalKind::child())?;
-    let child = Command::new(program)
-        .args(arguments)
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()?;
+    let child = launching(launcher, line, None, &Credential::Missing).stdin(Stdio::null()).spawn()?;
     let mut process = RunningGroup::new(child, deaths)?;
-    let mut stdout = process.child.stdout.take().ok_or_else(|| io::Error::other("no stdout"))?.take(LIMIT);
-    let mut said = Vec::new();
+    let missing = || io::Error::other("a pipe of the process is missing");
+    let stdout = process.child.stdout.take().ok_or_else(missing)?;
+    let stderr = process.child.stderr.take().ok_or_else(missing)?;
+    let (mut out, mut err) = (Head::default(), Head::default());
     let finished = async {
-        stdout.read_to_end(&mut said).await?;
+        tokio::join!(keep_head(stdout, &mut out, LIMIT), keep_head(stderr, &mut err, STDERR_TAIL));
         process.child.wait().await
     };
     let status = tokio::time::timeout(Duration::from_secs(10), finished)
         .await
         .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer within 10 s"))??;
+    if status.code() == Some(i32::from(launcher::CANNOT_EXECUTE)) {
+        return Err(not_executed(&String::from_utf8_lossy(&err.bytes), line.rules.is_some()));
+    }
     if !status.success() {
         return Err(io::Error::other(format!("{status}")));
     }
-    Ok(String::from_utf8_lossy(&said).into_owned())
+    Ok(String::from_utf8_lossy(&out.bytes).into_owned())
 }
 
-/// Runs `program` with `arguments` in the user's own terminal and environment, and waits for its end.
+/// Runs `program` with `arguments` in the user's own terminal and environment, and waits for its end. It is not confined:
+/// whoever signs in needs a browser, and does so before there is a server that anybody could ask anything.
 ///
 /// # Errors
 /// When it cannot be started.
-pub async fn run_in_terminal(program: &std::path::Path, arguments: &[&str]) -> io::Result<ExitStatus> {
+pub async fn run_in_terminal(program: &Path, arguments: &[&str]) -> io::Result<ExitStatus> {
     Command::new(program).args(arguments).status().await
 }
 
@@ -259,10 +268,11 @@ pub struct CliProcess {
     is_over: bool,
     /// The memory it takes, given back after its end.
     share: Option<Share>,
+    is_confined: bool,
 }
 
 impl CliProcess {
-    fn new(mut group: RunningGroup) -> io::Result<Self> {
+    fn new(mut group: RunningGroup, is_confined: bool) -> io::Result<Self> {
         let missing = || io::Error::other("a pipe of the process is missing");
         let stdout = group.child.stdout.take().ok_or_else(missing)?;
         let stderr = Arc::new(Mutex::new(VecDeque::new()));
@@ -277,6 +287,7 @@ impl CliProcess {
             group,
             is_over: false,
             share: None,
+            is_confined,
         })
     }
 
@@ -404,6 +415,18 @@ impl CliProcess {
         }
     }
 
+    /// The error that a launcher which could not become the CLI said on stderr.
+    #[must_use]
+    pub fn not_executed(&self, said: &str) -> io::Error {
+        not_executed(said, self.is_confined)
+    }
+
+    /// What to say to an operator whose confined CLI ended with this on stderr, if it was refused something.
+    #[must_use]
+    pub fn hint(&self, said: &str) -> Option<&'static str> {
+        sandbox::hint(said).filter(|_| self.is_confined)
+    }
+
     /// Whether the process ended because the launcher could not become the CLI.
     #[must_use]
     pub fn could_not_execute(&mut self) -> bool {
@@ -444,6 +467,13 @@ impl Drop for RunningGroup {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// The error that a launcher said on stderr.
+fn not_executed(said: &str, is_confined: bool) -> io::Error {
+    let said = said.trim();
+    let hint = sandbox::hint(said).filter(|_| is_confined).map(|hint| format!(" ({hint})"));
+    io::Error::other(format!("{said}{}", hint.unwrap_or_default()))
 }
 
 /// Writes the credential's line, if it has one, and closes stdin.

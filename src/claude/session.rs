@@ -336,7 +336,10 @@ impl Session {
         let status = self.process.reap().await;
         let stderr = self.process.stderr_tail().await;
         if self.process.could_not_execute() {
-            return TurnFailure::Start(std::io::Error::other(stderr));
+            return TurnFailure::Start(self.process.not_executed(&stderr));
+        }
+        if let Some(hint) = self.process.hint(&stderr) {
+            tracing::warn!("the Claude Code CLI ended early, and was refused something: {hint}");
         }
         tracing::debug!(%status, "the Claude Code CLI ended early");
         tracing::debug!(target: CLI_STDERR, stderr, "what it said on stderr");

@@ -13,6 +13,7 @@ use super::failure::TurnFailure;
 use super::installed::Starter;
 use super::process::{CliProcess, Output, OutputBounds};
 use super::prompt_cache::CacheTtl;
+use super::sandbox::SandboxSettings;
 use super::session::Session;
 
 /// Folders in its home, on Linux and on macOS, in which the CLI keeps notes of what it calls: the names of tools, and word for
@@ -34,6 +35,8 @@ pub struct ProcessSettings {
     pub base_url: Option<String>,
     /// Variables of Couplet's own environment that the CLI gets too.
     pub passed_through: Vec<(OsString, OsString)>,
+    /// How processes are confined.
+    pub sandbox: SandboxSettings,
     /// The version of the CLI, where it was asked already.
     pub version: Option<String>,
 }
@@ -44,6 +47,8 @@ pub struct ProcessSupply {
     settings: ProcessSettings,
     credential_name: String,
     folders: Folders,
+    /// Where the CLI looks for its folder of temporary files, if it is confined.
+    temporary: PathBuf,
     starter: Arc<Starter>,
     command_line: OnceCell<CommandLine>,
 }
@@ -84,11 +89,14 @@ impl ProcessSupply {
             Credential::OauthToken(_) | Credential::ApiKey(_) | Credential::Missing => own.join("config"),
         };
         let folders = Folders { home: own.join("home"), config, work: settings.state_dir.join("empty") };
-        for folder in [&folders.home, &folders.config, &folders.work] {
+        let temporary = own.join("tmp");
+        // It makes its own in there, which it may not where it is confined.
+        let own_temporary = temporary.join(format!("claude-{}", rustix::process::getuid().as_raw()));
+        for folder in [&folders.home, &folders.config, &folders.work, &own_temporary] {
             make_private(folder)?;
         }
         bar_notes_of_calls(&folders.home)?;
-        Ok(Self { settings, credential_name, folders, starter, command_line: OnceCell::new() })
+        Ok(Self { settings, credential_name, folders, temporary, starter, command_line: OnceCell::new() })
     }
 
     /// Tells credentials apart without telling them.
@@ -114,14 +122,16 @@ impl ProcessSupply {
 
     async fn command_line(&self) -> Result<CommandLine, TurnFailure> {
         let installed = self.starter.installed().await?;
-        Ok(command_line::chat_process(
+        let line = command_line::chat_process(
             self.starter.program(),
             installed.features,
             &self.folders,
             CacheTtl::of(&self.settings.credential),
             self.settings.base_url.as_deref(),
             &self.settings.passed_through,
-        ))
+        );
+        let sandbox = &self.settings.sandbox;
+        Ok(if sandbox.is_in_force() { line.confined(sandbox, &self.temporary) } else { line })
     }
 
     /// Starts a process that takes this share of the memory.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use couplet::claude::process::own_program;
 use couplet::doctor::{Report, examine};
 
-use super::{complain, installed_cli};
+use super::{complain, installed_cli, sandbox};
 
 /// Arguments of `couplet doctor`.
 #[derive(Debug, clap::Args)]
@@ -21,12 +21,16 @@ pub struct DoctorArguments {
 
 /// Examines the CLI: exit status 0 if it fits, 1 if a check fails, 2 if it cannot be examined.
 pub fn run(arguments: DoctorArguments) -> ExitCode {
-    let cli = match installed_cli(arguments.claude_cli_path) {
-        Ok(cli) => cli,
+    let (cli, sandbox) = match installed_cli(arguments.claude_cli_path).and_then(|cli| Ok((cli, sandbox()?)))
+    {
+        Ok(both) => both,
         Err(error) => return complain(&*error),
     };
     let examined = own_program().and_then(|launcher| {
-        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(examine(cli, launcher))
+        tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?
+            .block_on(examine(cli, launcher, sandbox))
     });
     match examined {
         Ok(report) => {
@@ -43,7 +47,8 @@ fn print(report: &Report, json: bool) {
         println!("{}", serde_json::json!(report));
         return;
     }
-    println!("Claude Code CLI {} at {}\n", report.version, report.cli.display());
+    println!("Claude Code CLI {} at {}", report.version, report.cli.display());
+    println!("sandbox: {}\n", report.sandbox);
     for examined in &report.findings {
         println!("{:<4}  {:<14}  {}", if examined.ok { "ok" } else { "FAIL" }, examined.name, examined.seen);
         if !examined.ok {

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use couplet::claude::sandbox::SandboxSettings;
 use couplet::config::{ServeArguments, Settings, Surroundings, find_cli};
 
 /// Exit status for settings that cannot be used.
@@ -84,6 +85,12 @@ fn installed_cli(flag: Option<PathBuf>) -> Result<PathBuf, Box<dyn std::error::E
          CLAUDE_CLI_PATH."
             .into()
     })
+}
+
+/// How processes of the CLI are to be confined, by the settings.
+fn sandbox() -> Result<SandboxSettings, Box<dyn std::error::Error + Send + Sync>> {
+    let settings = Settings::load(&ServeArguments::default(), &Surroundings::of_this_process())?.settings;
+    Ok(SandboxSettings { mode: settings.sandbox, more: settings.sandbox_paths })
 }
 
 /// Runs `work` to its end; an error is told on stderr.

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use couplet::claude::installed::Probe;
+use couplet::claude::sandbox::Support;
 use couplet::config::{Config, ConfigError, ServeArguments, Settings, Surroundings};
 use couplet::logging::{self, Log};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
@@ -35,6 +37,7 @@ fn configure(arguments: &ServeArguments) -> Result<(Config, Log), ConfigError> {
 }
 
 async fn serve(mut config: Config, asked: CancellationToken) -> std::io::Result<()> {
+    config.claude.process.sandbox.mode.announce(Support::of_this_kernel())?;
     // The CLI may take its time to say its version.
     let Some(listener) = asked.run_until_cancelled(listen(&mut config)).await.transpose()? else {
         return Ok(());
@@ -46,7 +49,7 @@ async fn serve(mut config: Config, asked: CancellationToken) -> std::io::Result<
 }
 
 async fn listen(config: &mut Config) -> std::io::Result<TcpListener> {
-    let version = config.claude.process.program.version().await.map_err(|error| {
+    let version = Probe::new(&config.claude.process).version().await.map_err(|error| {
         let message = format!(
             "The Claude Code CLI cannot be used: {error}. Install it with `npm install -g \
             @anthropic-ai/claude-code`, or name it in CLAUDE_CLI_PATH."

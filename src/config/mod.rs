@@ -46,6 +46,7 @@ use crate::claude::credential::Credential;
 use crate::claude::kept::KeepLimits;
 use crate::claude::memory;
 use crate::claude::process::own_program;
+use crate::claude::sandbox::SandboxSettings;
 use crate::claude::supply::ProcessSettings;
 use crate::claude::warm::WarmLimits;
 use crate::http::connections::ConnectionSettings;
@@ -182,6 +183,7 @@ impl Config {
                     state_dir,
                     base_url: settings.anthropic_base_url.map(|url| url.0),
                     passed_through: passed_through(around),
+                    sandbox: SandboxSettings { mode: settings.sandbox, more: settings.sandbox_paths },
                     version: None,
                 },
                 deadlines: Deadlines {

@@ -15,6 +15,7 @@ use super::values::{
     BaseUrl, Bytes, DemoChoice, HostName, OneWord, Origin, Seconds, SecretText, Text, Value, Whole, Words,
 };
 use crate::access::jwt::JwtAlgorithm;
+use crate::claude::sandbox::{MorePath, SandboxMode};
 use crate::logging::{LogFilter, LogFormat};
 use crate::media::ImageUrls;
 use crate::translate::models::Aliases;
@@ -39,6 +40,13 @@ settings! {
         /// Folder for what the CLI keeps.
         state_dir: Option<PathBuf>, "COUPLET_STATE_DIR",
             unset = "`couplet` in XDG_STATE_HOME or ~/.local/state", example = "/var/lib/couplet";
+    }
+    "What the CLI may touch" {
+        /// Whether the kernel (Linux, with Landlock) keeps processes of the CLI from all files, programs and ports that they do
+        /// not need: as far as it can, or else nothing is started, or not at all.
+        sandbox: SandboxMode, "COUPLET_SANDBOX", default = "auto";
+        /// Files and folders that the CLI may read and execute nevertheless, for an installation out of the ordinary.
+        sandbox_paths: Vec<MorePath>, "COUPLET_SANDBOX_PATHS", unset = "none", example = "/opt/node";
     }
     "Trying it without an account" {
         /// When to answer with a demo instead of Claude: where no sign-in is configured, always, or never.

@@ -310,6 +310,8 @@ fn values(setting: &Setting) -> [&'static str; 2] {
         "log" => ["warn", "error"],
         "log_format" => ["json", "auto"],
         "demo" => ["always", "never"],
+        "sandbox" => ["require", "off"],
+        "sandbox_paths" => ["/opt/a", "/opt/b:rw"],
         "jwt_algorithm" => ["HS256", "EdDSA"],
         "image_urls" => ["pass", "refuse"],
         "memory_budget" => ["2GiB", "77"],

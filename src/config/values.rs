@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use serde_json::json;
 
 use crate::access::jwt::JwtAlgorithm;
+use crate::claude::sandbox::{MorePath, SandboxMode};
 use crate::media::ImageUrls;
 
 /// How a kind of value is written in couplet.toml.
@@ -265,7 +266,7 @@ pub trait Item: Sized {
     fn read(text: &str) -> Option<Self>;
 
     /// As it was written.
-    fn text(&self) -> &str;
+    fn text(&self) -> String;
 }
 
 impl<T: Item> Value for Vec<T> {
@@ -306,8 +307,8 @@ impl Item for HostName {
         text.chars().all(fits).then(|| Self(text.to_owned()))
     }
 
-    fn text(&self) -> &str {
-        &self.0
+    fn text(&self) -> String {
+        self.0.clone()
     }
 }
 
@@ -326,8 +327,22 @@ impl Item for Origin {
         (scheme_fits && !host.is_empty() && HostName::read(host).is_some()).then(|| Self(text.to_owned()))
     }
 
-    fn text(&self) -> &str {
-        &self.0
+    fn text(&self) -> String {
+        self.0.clone()
+    }
+}
+
+impl Item for MorePath {
+    const ALLOWED: &str =
+        "absolute paths, each with `:rw` behind it where the CLI may write, as /opt/node,/srv/notes:rw";
+
+    fn read(text: &str) -> Option<Self> {
+        let (path, is_writable) = text.strip_suffix(":rw").map_or((text, false), |path| (path, true));
+        path.starts_with('/').then(|| Self { path: path.into(), is_writable })
+    }
+
+    fn text(&self) -> String {
+        format!("{}{}", self.path.display(), if self.is_writable { ":rw" } else { "" })
     }
 }
 
@@ -459,6 +474,8 @@ pub enum DemoChoice {
 choices!(DemoChoice { Auto = "auto", Always = "always", Never = "never" });
 
 choices!(JwtAlgorithm { Hs256 = "HS256", Rs256 = "RS256", EdDsa = "EdDSA" });
+
+choices!(SandboxMode { Auto = "auto", Require = "require", Off = "off" });
 
 choices!(ImageUrls { Fetch = "fetch", Pass = "pass", Refuse = "refuse" });
 

@@ -33,7 +33,7 @@ pub(super) const CHECKS: [Check; 5] = [
 ];
 
 async fn switches(lab: &Laboratory) -> Finding {
-    let help = lab.program().say("--help").await.map_err(|error| error.to_string())?;
+    let help = lab.probe().say("--help").await.map_err(|error| error.to_string())?;
     let CliFeatures { restricted, permission_prompts } = CliFeatures::from_help(&help);
     let word = |has: bool| if has { "yes" } else { "no, done without" };
     Ok(format!("--restricted: {}; --permission-prompts: {}", word(restricted), word(permission_prompts)))

@@ -14,8 +14,10 @@ use crate::claude::command_line::CliProgram;
 use crate::claude::conversation::Deadlines;
 use crate::claude::credential::Credential;
 use crate::claude::failure::TurnFailure;
+use crate::claude::installed::Probe;
 use crate::claude::kept::KeepLimits;
 use crate::claude::said::Said;
+use crate::claude::sandbox::SandboxSettings;
 use crate::claude::supply::{ProcessSettings, ProcessSupply};
 use crate::claude::warm::WarmLimits;
 use crate::claude::{Claude, ClaudeSettings};
@@ -59,7 +61,7 @@ impl Laboratory {
     ///
     /// # Errors
     /// When a folder cannot be made or no port is to be had.
-    pub async fn open(cli: PathBuf, launcher: PathBuf) -> io::Result<Self> {
+    pub async fn open(cli: PathBuf, launcher: PathBuf, sandbox: SandboxSettings) -> io::Result<Self> {
         let folder = tempfile::tempdir()?;
         let upstream = Upstream::start_on_loopback().await?;
         let settings = ProcessSettings {
@@ -69,6 +71,7 @@ impl Laboratory {
             state_dir: folder.path().join("state"),
             base_url: Some(upstream.base_url()),
             passed_through: std::env::var_os("PATH").map(|path| ("PATH".into(), path)).into_iter().collect(),
+            sandbox,
             version: None,
         };
         let claude = Claude::new(self::settings(&settings, 0))?;
@@ -80,13 +83,13 @@ impl Laboratory {
     /// # Errors
     /// When it does not say.
     pub async fn version(&self) -> io::Result<String> {
-        self.settings.program.version().await
+        self.probe().version().await
     }
 
-    /// The CLI.
+    /// Asks the CLI about itself.
     #[must_use]
-    pub fn program(&self) -> &CliProgram {
-        &self.settings.program
+    pub fn probe(&self) -> Probe {
+        Probe::new(&self.settings)
     }
 
     /// The model behind the CLI.

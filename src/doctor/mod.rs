@@ -22,6 +22,8 @@ use serde::Serialize;
 
 use laboratory::Laboratory;
 
+use crate::claude::sandbox::SandboxSettings;
+
 /// What a check saw, or what was wrong.
 type Finding = Result<String, String>;
 
@@ -43,6 +45,8 @@ pub struct Report {
     pub cli: PathBuf,
     /// Its version, as `2.1.329`.
     pub version: String,
+    /// What its processes are confined to, or why they are not, and what to do about it.
+    pub sandbox: String,
     /// One for each check, in order.
     pub findings: Vec<Examined>,
 }
@@ -72,8 +76,9 @@ impl Report {
 ///
 /// # Errors
 /// When it cannot be run at all, or the scripted API cannot be started.
-pub async fn examine(cli: PathBuf, launcher: PathBuf) -> std::io::Result<Report> {
-    let laboratory = Laboratory::open(cli.clone(), launcher).await?;
+pub async fn examine(cli: PathBuf, launcher: PathBuf, sandbox: SandboxSettings) -> std::io::Result<Report> {
+    let confined = sandbox.to_string();
+    let laboratory = Laboratory::open(cli.clone(), launcher, sandbox).await?;
     let version = laboratory.version().await?;
     let mut findings = Vec::new();
     let checks = [
@@ -92,5 +97,5 @@ pub async fn examine(cli: PathBuf, launcher: PathBuf) -> std::io::Result<Report>
         findings.push(Examined { name, needs, ok, seen });
     }
     laboratory.close().await;
-    Ok(Report { cli, version, findings })
+    Ok(Report { cli, version, sandbox: confined, findings })
 }

@@ -22,6 +22,7 @@ pub fn router() -> Router<App> {
 async fn health(State(app): State<App>) -> Response {
     let (status, reason) = state(&app).await;
     let processes = app.tenants.processes();
+    let sandbox = app.tenants.sandbox();
     let body = json!({
         "status": if status == StatusCode::OK { "ok" } else { "unavailable" },
         "reason": reason,
@@ -41,6 +42,7 @@ async fn health(State(app): State<App>) -> Response {
             "parked": processes.kept.parked,
         },
         "memory": {"used_bytes": processes.memory_used, "budget_bytes": processes.memory_budget},
+        "sandbox": {"mode": sandbox.as_str(), "confines": sandbox.confines()},
         "unknown_frames": unknown_frames(),
     });
     (status, Json(body)).into_response()

@@ -19,7 +19,9 @@ use serde_json::{Value, json};
 use crate::claude::command_line::CliProgram;
 use crate::claude::credential::Credential;
 use crate::claude::frame_in::{self, ControlRequest, FrameIn};
+use crate::claude::installed::Probe;
 use crate::claude::prompt_cache::CacheTtl;
+use crate::claude::sandbox::SandboxSettings;
 use crate::claude::supply::{ProcessSettings, ProcessSupply};
 use crate::upstream::Upstream;
 use scenarios::{Scenario, Then};
@@ -33,18 +35,19 @@ use tape::Tape;
 pub async fn record(cli: PathBuf, launcher: PathBuf, folder: &Path) -> io::Result<PathBuf> {
     let state = tempfile::tempdir()?;
     let upstream = Upstream::start_on_loopback().await?;
-    let program = CliProgram::Installed(cli);
-    let folder = folder.join(format!("claude-{}", program.version().await?));
-    std::fs::create_dir_all(&folder)?;
-    let supply = ProcessSupply::new(ProcessSettings {
-        program,
+    let settings = ProcessSettings {
+        program: CliProgram::Installed(cli),
         launcher,
         credential: Credential::OauthToken("sk-ant-oat01-made-up-by-couplet-record".into()),
         state_dir: state.path().to_owned(),
         base_url: Some(upstream.base_url()),
         passed_through: std::env::var_os("PATH").map(|path| ("PATH".into(), path)).into_iter().collect(),
+        sandbox: SandboxSettings::auto(),
         version: None,
-    })?;
+    };
+    let folder = folder.join(format!("claude-{}", Probe::new(&settings).version().await?));
+    std::fs::create_dir_all(&folder)?;
+    let supply = ProcessSupply::new(settings)?;
     for scenario in scenarios::all() {
         let lines = dialogue(&supply, &scenario).await?;
         write(&folder, scenario.name, &lines)?;

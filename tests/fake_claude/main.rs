@@ -4,6 +4,7 @@
 //! script ([`script::Script`]) whose path comes as `ANTHROPIC_BASE_URL=script:<path>`, because its environment is what
 //! Couplet gives it and nothing else. Beside the script it leaves a [`script::Report`] of itself.
 
+mod attempt;
 mod frames;
 mod play;
 mod script;
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use attempt::{ATTEMPT, attempt};
 use play::{FOR_EVER, Player, SLEEP, Went};
 use script::{Recital, Report, SCHEME, Script, Step};
 use talk::{Input, Talk, texts_of, write, write_frame};
@@ -35,6 +37,10 @@ fn main() -> ExitCode {
         SLEEP => {
             std::thread::sleep(FOR_EVER);
             Ok(())
+        }
+        ATTEMPT => {
+            let word = |place| std::env::args().nth(place).unwrap_or_default();
+            write(attempt(&word(2), &word(3)).as_bytes())
         }
         "auth" | "doctor" => command(&std::env::args().skip(1).collect::<Vec<_>>().join(" ")),
         _ => note_of_session().and_then(|note| chat().and_then(|()| fs::remove_file(note))),

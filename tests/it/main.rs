@@ -58,6 +58,9 @@ mod python;
 #[cfg(test)]
 mod real_cli;
 #[cfg(test)]
+#[cfg(target_os = "linux")]
+mod sandbox;
+#[cfg(test)]
 mod settings;
 #[cfg(test)]
 mod support;

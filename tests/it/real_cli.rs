@@ -21,6 +21,8 @@ mod parameters;
 mod prefix;
 mod prompts;
 mod refused;
+#[cfg(target_os = "linux")]
+mod sandbox;
 mod several;
 mod tenants;
 mod tools;

@@ -197,8 +197,8 @@ async fn a_login_of_the_cli_s_own_is_ended_by_the_cli() {
 
 #[tokio::test]
 async fn a_logout_is_done_to_its_end_though_whoever_asked_for_it_went_away() {
-    let files = tempfile::tempdir().expect("a folder");
-    let [begun, left, done] = ["begun", "left", "done"].map(|name| files.path().join(name));
+    let fake = FakeCli::new(&Script::default());
+    let [begun, left, done] = ["begun", "left", "done"].map(|name| fake.file(name));
     let steps = vec![
         Step::MakeFile(begun.clone()),
         Step::AwaitFile(left.clone()),
@@ -206,7 +206,7 @@ async fn a_logout_is_done_to_its_end_though_whoever_asked_for_it_went_away() {
         Step::Bytes(b"Successfully logged out.\n".to_vec()),
     ];
     let commands = [("auth logout".to_owned(), steps)].into();
-    let fake = FakeCli::new(&Script { commands, ..Script::default() });
+    fake.follow(&Script { commands, ..Script::default() });
     let folder = fake.file("config");
     let app = fake
         .app_with(|config: &mut couplet::config::Config| {

@@ -58,7 +58,7 @@ fn the_launcher_called_by_hand_says_that_it_is_none_of_your_business() {
 #[test]
 fn the_launcher_starts_nothing_for_a_server_that_is_gone() {
     // Not this process's parent: the server died before the launcher asked for the signal.
-    let ended = couplet(&["__exec", "1", "-", "/bin/echo", "it ran"], &[]);
+    let ended = couplet(&["__exec", "1", "-", "-", "/bin/echo", "it ran"], &[]);
     assert!(ended.how.ends_with("exit status: 127"), "{ended}");
     assert_eq!((ended.stdout.as_str(), ended.stderr.trim()), ("", "the server is gone"));
 }

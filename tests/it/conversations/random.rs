@@ -135,10 +135,10 @@ async fn replay(requests: &[Request]) -> Result<usize, TestCaseError> {
     // The answers are nearly all alike as well.
     let plays = vec![play("ab", [Step::Recite("b".to_owned())]), play("", [Step::Recite("a".to_owned())])];
     let fake = FakeCli::new(&Script { plays, ..Script::default() });
-    let base_url = fake.base_url();
     let mut claude = None;
     let _folders = Builder::new(&program()).await.with(|config| {
-        config.claude.process.base_url = Some(base_url);
+        config.claude.process.base_url = Some(fake.base_url());
+        config.claude.process.sandbox = fake.sandbox();
         config.claude.keep.processes = 6;
         claude = Some(Claude::new(config.claude.clone()).expect("folders"));
     });

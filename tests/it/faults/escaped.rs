@@ -17,6 +17,7 @@ fn shell(script: &str) -> CommandLine {
         program: "/bin/sh".into(),
         arguments: vec!["-c".into(), script.into()],
         environment: vec![("PATH".into(), "/usr/bin:/bin".into())],
+        rules: None,
         work: std::env::temp_dir(),
     }
 }

@@ -6,9 +6,9 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::support::app::{Streamed, ask};
-use crate::support::fake_cli::FakeCli;
 use crate::support::fake_cli::frames::{message_delta, message_start, message_stop, success, text};
-use crate::support::fake_cli::script::Step;
+use crate::support::fake_cli::script::{Script, Step};
+use crate::support::fake_cli::{FakeCli, play};
 
 const SOON: Duration = Duration::from_secs(2);
 
@@ -68,9 +68,9 @@ async fn the_whole_answer_holds_all_of_them_in_order() {
 #[case(true)]
 #[tokio::test]
 async fn one_that_fails_before_any_begins_fails_the_request_with_its_status(#[case] stream: bool) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let fails = Step::Once { file: folder.path().join("failed"), steps: vec![Step::Exit(3)] };
-    let fake = FakeCli::that_does([fails, Step::Hang]);
+    let fake = FakeCli::new(&Script::default());
+    let fails = Step::Once { file: fake.file("failed"), steps: vec![Step::Exit(3)] };
+    fake.follow(&Script { plays: vec![play("", [fails, Step::Hang])], ..Script::default() });
     let app = fake.app().await;
     let mut request = ask_for(3);
     request["stream"] = json!(stream);
@@ -81,11 +81,11 @@ async fn one_that_fails_before_any_begins_fails_the_request_with_its_status(#[ca
 
 #[tokio::test]
 async fn one_that_fails_later_ends_the_stream_with_one_error_and_interrupts_the_others() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let fake = FakeCli::new(&Script::default());
     let dies = vec![Step::Sleep { milliseconds: 500 }, Step::Exit(3)];
-    let fails = Step::Once { file: folder.path().join("failed"), steps: dies };
+    let fails = Step::Once { file: fake.file("failed"), steps: dies };
     let begins = Step::Frames(vec![message_start("msg_1"), text("half ")]);
-    let fake = FakeCli::that_does([begins, fails, Step::Hang]);
+    fake.follow(&Script { plays: vec![play("", [begins, fails, Step::Hang])], ..Script::default() });
     let app = fake.app().await;
     let answer = app.stream(&ask_for(3)).await;
     assert_eq!((answer.status, answer.done), (200, false), "{answer:?}");

@@ -15,6 +15,7 @@ use couplet::claude::command_line::CliProgram;
 use couplet::claude::conversation::Deadlines;
 use couplet::claude::credential::Credential;
 use couplet::claude::kept::KeepLimits;
+use couplet::claude::sandbox::SandboxSettings;
 use couplet::claude::supply::ProcessSettings;
 use couplet::claude::warm::WarmLimits;
 use couplet::config::Config;
@@ -97,6 +98,7 @@ impl Builder {
                     state_dir: state.path().join("state"),
                     base_url: Some(upstream.base_url()),
                     passed_through: passed_through.into_iter().collect(),
+                    sandbox: SandboxSettings::auto(),
                     version: None,
                 },
                 deadlines: Deadlines {

@@ -189,6 +189,7 @@ pub fn arguments(fake: &FakeCli) -> Vec<String> {
         ("--claude-cli-path", path(program())),
         ("--anthropic-base-url", fake.base_url()),
         ("--state-dir", path(fake.file("state"))),
+        ("--sandbox-paths", fake.sandbox_paths()),
     ];
     flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect()
 }

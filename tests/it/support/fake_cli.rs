@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
+use couplet::claude::sandbox::{MorePath, SandboxMode, SandboxSettings};
 use couplet::config::Config;
 use tempfile::TempDir;
 
@@ -48,6 +49,22 @@ impl FakeCli {
         self.folder.path().join(name)
     }
 
+    /// How its processes are confined: they may read and write in its folder, and read recordings.
+    pub fn sandbox(&self) -> SandboxSettings {
+        let of = |path: &Path, is_writable| MorePath { path: path.to_owned(), is_writable };
+        let recordings = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+        SandboxSettings {
+            mode: SandboxMode::Auto,
+            more: vec![of(self.folder.path(), true), of(&recordings, false)],
+        }
+    }
+
+    /// The same as a setting.
+    pub fn sandbox_paths(&self) -> String {
+        let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures");
+        format!("{}:rw,{fixtures}", self.folder.path().display())
+    }
+
     /// What `ANTHROPIC_BASE_URL` must be for it.
     pub fn base_url(&self) -> String {
         format!("{SCHEME}{}", self.file("script.json").display())
@@ -65,9 +82,9 @@ impl FakeCli {
 
     /// The same before its start.
     pub async fn builder(&self) -> Builder {
-        let base_url = self.base_url();
         Builder::new(&program()).await.with(|config: &mut Config| {
-            config.claude.process.base_url = Some(base_url);
+            config.claude.process.base_url = Some(self.base_url());
+            config.claude.process.sandbox = self.sandbox();
             config.claude.keep.processes = 0;
         })
     }

@@ -101,6 +101,7 @@ impl Machine {
             state_dir: fake.file("state"),
             base_url: Some(fake.base_url()),
             passed_through: passed_through.into_iter().collect(),
+            sandbox: fake.sandbox(),
             version: None,
         };
         let budget = Budget::new(u64::MAX, 1);
