@@ -153,7 +153,9 @@ async fn odd_lines_at_any_place_of_an_answer_are_skipped() {
             let outcomes: Vec<String> =
                 stream::iter(questions.clone()).map(ask_it).buffered(AT_ONCE).collect().await;
             let mut seen = Seen::default();
-            outcomes.into_iter().for_each(|outcome| seen.note(outcome));
+            for outcome in outcomes {
+                seen.note(outcome);
+            }
             let fault = format!("{what}, in front of an answer, in its text and behind it");
             seen.tell(Class::Output, &fault, Asked::with(stream));
         }

@@ -145,7 +145,9 @@ async fn of_many_starts_only_some_go_on_at_once() {
     let (answers, ()) = tokio::join!(join_all((0..HERD).map(|_| app.answer(&question))), look);
     assert!(answers.iter().all(|answer| said(answer) == "fine"));
     let mut seen = Seen::default();
-    answers.iter().for_each(|answer| seen.note(seen::of_whole(answer)));
+    for answer in &answers {
+        seen.note(seen::of_whole(answer));
+    }
     let fault = "a herd of cold starts: no more at once than there are cores, the others wait";
     seen.tell(Class::Start, fault, Asked::NotStreaming);
     is_as_before(&app, &fake, 16).await;

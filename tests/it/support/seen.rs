@@ -89,15 +89,13 @@ pub fn of_answer(answer: &Streamed) -> String {
 
 /// An answer that is not streamed.
 pub fn of_whole((status, answer): &(u16, Value)) -> String {
-    match answer.get("error") {
-        Some(error) => format!("{status} {}", code(error)),
-        None => {
-            assert_eq!(*status, 200, "{answer}");
-            let reason = &answer["choices"][0]["finish_reason"];
-            let reason = reason.as_str().or(answer["stop_reason"].as_str());
-            format!("the answer, `{}`", reason.unwrap_or_else(|| panic!("an end: {answer}")))
-        }
+    if let Some(error) = answer.get("error") {
+        return format!("{status} {}", code(error));
     }
+    assert_eq!(*status, 200, "{answer}");
+    let reason = &answer["choices"][0]["finish_reason"];
+    let reason = reason.as_str().or(answer["stop_reason"].as_str());
+    format!("the answer, `{}`", reason.unwrap_or_else(|| panic!("an end: {answer}")))
 }
 
 /// An answer of Anthropic's endpoint, streamed or not.

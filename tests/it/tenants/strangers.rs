@@ -298,7 +298,9 @@ async fn an_id_of_somebody_else_s_leads_nowhere() {
     }
     println!("{} paths tried: {statuses:?}", tried.len());
     let mut seen = Seen::default();
-    statuses.iter().for_each(|(status, times): (&u16, &usize)| seen.note_all(status.to_string(), *times));
+    for (status, times) in &statuses {
+        seen.note_all(status.to_string(), *times);
+    }
     let fault = "ids of others' answers, calls and requests, and their neighbours, in all paths with an id";
     seen.tell(Class::Hostile, fault, Asked::Either);
     assert_eq!(statuses, [(404, tried.len())].into());
