@@ -57,9 +57,10 @@ pub fn end_when_asked(grace: Duration) -> io::Result<CancellationToken> {
 
 /// Ends the program with all its processes.
 fn end(status: i32, why: &'static str) -> ! {
-    running::kill_all();
     tracing::warn!("{why}");
     // The log is written by a thread of its own.
     thread::sleep(LAST_LINE);
+    // Last: once their processes are gone the answers end, and so would the program, with another status.
+    running::kill_all();
     process::exit(status)
 }
