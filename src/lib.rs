@@ -95,6 +95,8 @@ pub async fn run(
         default.list_models_soon();
     }
     tenants.keep_warm();
+    // A thread for what blocks: where no more can be started later, this one does all of it. `keep_up` keeps it alive.
+    tokio::task::spawn_blocking(|| ()).await.map_err(io::Error::other)?;
     let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
     let keeping_up = access.keep_up(stop.clone());
     let server = http::server::serve(listener, router, connections, drain.clone(), stop.clone());

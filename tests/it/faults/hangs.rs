@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use couplet::claude::command_line::CliProgram;
 use couplet::claude::conversation::Deadlines;
+use couplet::claude::sandbox::MorePath;
 use couplet::config::Config;
 use rstest::rstest;
 
@@ -212,6 +213,8 @@ async fn a_cli_that_is_hard_to_end_is_gone_within_a_second(
     let app = fake
         .app_with(|config| {
             config.claude.process.program = CliProgram::Installed(path.clone());
+            // The script starts a program, which is the CLI.
+            config.claude.process.sandbox.more.push(MorePath { path: program.clone(), is_writable: false });
             config.claude.deadlines = Deadlines { first_frame: LONG, idle: SHORT, total: LONG };
         })
         .await;
