@@ -3,7 +3,7 @@
 use std::fs;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use couplet::access::api_key;
 use couplet::caller::{CallerId, Limits, TenantName};
@@ -143,6 +143,7 @@ impl Stage {
                 self.wrong.push(format!("the CLI was asked: {name}"));
             }
         }
+        self.wait_for_the_log(ending.logged, number).await;
         self.look_at_log(&name, ending.logged);
         self.look_at_pages(&name).await;
         self.look_at_files(&name);
@@ -227,6 +228,17 @@ impl Stage {
                 "not answered: {name}: {}",
                 read.text
             );
+        }
+    }
+
+    /// The log is written by a thread of its own: what may be in it of this scenario must not come with the next one, where it may
+    /// not be.
+    async fn wait_for_the_log(&self, allowed: &[&str], number: usize) {
+        let is_there =
+            || allowed.iter().all(|kind| self.couplet.running.said().contains(&mark(kind, number)));
+        let begun = Instant::now();
+        while !is_there() && begun.elapsed() < Duration::from_secs(1) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 

@@ -5,7 +5,7 @@
 //! own rows, under a lock. How often a fault was tried is in the document as well: by the ordinary test, and by the long one
 //! (ignored, run by hand) where there is one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
@@ -13,6 +13,9 @@ use std::path::PathBuf;
 
 /// Where it is, from the root of the project.
 const PATH: &str = "docs/faults.md";
+
+/// Parts the outcomes in a row.
+pub const OR: &str = "; or ";
 
 const ABOUT: &str = "\
 # Faults, and what a client sees of them
@@ -129,7 +132,10 @@ struct Row {
 }
 
 /// Says what the client saw of a fault: `fault` names it in a few words, `saw` is made of what really came. Rows are
-/// known by class, fault and `asked`; the ordinary and the long test of a fault share one, and must see the same.
+/// known by class, fault and `asked`; the ordinary and the long test of a fault share one.
+///
+/// Where the moment decides which of several outcomes there is, they are parted by [`OR`]: a run need not see all that are
+/// written down, but no other. (One that cannot come any more is removed by hand, with its row, before that is renewed.)
 ///
 /// # Panics
 /// When docs/faults.md says something else, except where it is to be renewed.
@@ -145,7 +151,7 @@ pub fn saw(class: Class, fault: &str, asked: Asked, saw: &str, tried: Tried) {
     let mut table = read(&mut file);
     let key = (class, fault.to_owned(), asked);
     let there = table.get(&key).cloned().unwrap_or_default();
-    let mut now = Row { saw: saw.to_owned(), ..there.clone() };
+    let mut now = Row { saw: with(&there.saw, saw), ..there.clone() };
     match tried {
         Tried::Times(times) => (now.tried, now.tests[0]) = (grouped(times), test),
         Tried::LongRun(times) => (now.long_run, now.tests[1]) = (grouped(times), test),
@@ -162,6 +168,13 @@ pub fn saw(class: Class, fault: &str, asked: Asked, saw: &str, tried: Tried) {
     file.set_len(0).expect("emptied");
     file.rewind().expect("at the start");
     file.write_all(document.as_bytes()).expect("written");
+}
+
+/// All outcomes of both.
+fn with(there: &str, seen: &str) -> String {
+    let outcomes: BTreeSet<_> =
+        there.split(OR).chain(seen.split(OR)).filter(|outcome| !outcome.is_empty()).collect();
+    outcomes.into_iter().collect::<Vec<_>>().join(OR)
 }
 
 /// The path of a test's function: its name without the cases that rstest makes of it.
@@ -262,4 +275,8 @@ fn a_document_is_read_as_it_was_written() {
     file.rewind().expect("at the start");
     assert_eq!(read(&mut file), table);
     assert!(render(&table).contains("| 1,234,567 |  | `a::b` |"));
+    assert_eq!(
+        (with("a; or b", "b"), with("", "c"), with("b", "c; or a")),
+        ("a; or b".into(), "c".into(), "a; or b; or c".into())
+    );
 }

@@ -31,7 +31,7 @@ impl Seen {
 
     /// All kinds of outcomes.
     pub fn words(&self) -> String {
-        self.outcomes.keys().map(String::as_str).collect::<Vec<_>>().join("; or ")
+        self.outcomes.keys().map(String::as_str).collect::<Vec<_>>().join(fault_table::OR)
     }
 
     /// Tells of them in the table, as a test does that runs with all others.
