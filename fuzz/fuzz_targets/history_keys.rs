@@ -76,7 +76,6 @@ impl Conversation {
         let count = changed.history.len().max(1);
         let at = |index: u8| usize::from(index) % count;
         match change {
-            Change::Nothing => {}
             Change::Another(another) => changed = another,
             Change::Credential(credential) => changed.credential = credential,
             Change::Model(model) => changed.model = model,
@@ -89,7 +88,7 @@ impl Conversation {
             }
             Change::TextMoved(index) => move_text(&mut changed.history, at(index)),
             Change::ArgumentsTurned => turn_arguments(&mut changed.history),
-            Change::Swapped(..) | Change::Replaced(..) => {}
+            Change::Nothing | Change::Swapped(..) | Change::Replaced(..) => {}
         }
         changed
     }

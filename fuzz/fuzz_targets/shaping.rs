@@ -39,7 +39,7 @@ enum Piece {
 
 #[derive(Debug, Clone, Copy, Arbitrary)]
 enum End {
-    EndTurn,
+    Turn,
     ToolUse,
     MaxTokens,
     Refusal,
@@ -110,7 +110,7 @@ impl Given {
 
     fn end(&self) -> AnswerEnd {
         let reason = match self.end {
-            End::EndTurn => StopReason::EndTurn,
+            End::Turn => StopReason::EndTurn,
             End::ToolUse => StopReason::ToolUse,
             End::MaxTokens => StopReason::MaxTokens,
             End::Refusal => StopReason::Refusal,
@@ -119,7 +119,7 @@ impl Given {
     }
 
     fn is_whole(&self) -> bool {
-        matches!(self.end, End::EndTurn | End::ToolUse)
+        matches!(self.end, End::Turn | End::ToolUse)
     }
 }
 

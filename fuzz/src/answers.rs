@@ -49,7 +49,7 @@ struct MadeUpUsage([u64; 5]);
 
 #[derive(Debug, Clone, Arbitrary)]
 enum End {
-    EndTurn,
+    Turn,
     StopSequence,
     ToolUse,
     PauseTurn,
@@ -82,7 +82,7 @@ impl MadeUpAnswer {
 
     fn end(&self) -> AnswerEnd {
         let reason = match &self.end {
-            End::EndTurn => StopReason::EndTurn,
+            End::Turn => StopReason::EndTurn,
             End::StopSequence => StopReason::StopSequence,
             End::ToolUse => StopReason::ToolUse,
             End::PauseTurn => StopReason::PauseTurn,

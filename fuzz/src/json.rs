@@ -34,6 +34,7 @@ fn are_equal_numbers(a: &Number, b: &Number) -> bool {
     /// Beyond this a float has no room for every whole number.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     match (a.as_f64(), b.as_f64()) {
+        #[expect(clippy::float_cmp, reason = "whether they are the same is the question")]
         (Some(x), Some(y)) => a.is_f64() != b.is_f64() && x == y && x.abs() < EXACT,
         _ => false,
     }

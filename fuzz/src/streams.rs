@@ -145,7 +145,9 @@ fn expect_same_message(answer: &[AnswerEvent], sizes: &mut Sizes) {
     let events: Events = answer.iter().map(|event| (0, event.clone())).collect();
     let mut stream = Vec::new();
     let mut form = messages::EventStream(MessageWriter::new("msg_1"));
-    events.iter().for_each(|(of, event)| form.event(*of, event.clone(), &mut stream));
+    for (of, event) in &events {
+        form.event(*of, event.clone(), &mut stream);
+    }
     let (mut writer, mut fold) = (MessageWriter::new("msg_1"), MessageFold::default());
     for (_, event) in &events {
         writer.on(event.clone()).into_iter().for_each(|event| fold.push(event));
@@ -171,7 +173,9 @@ fn data(
     sizes: &mut Sizes,
 ) -> (Vec<Value>, Option<ServerSentEvent>) {
     let mut stream = Vec::new();
-    events.iter().for_each(|(of, event)| form.event(*of, event.clone(), &mut stream));
+    for (of, event) in events {
+        form.event(*of, event.clone(), &mut stream);
+    }
     form.done(&mut stream);
     let mut read = clients::read(&stream, sizes);
     let end = read.pop();

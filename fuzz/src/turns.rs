@@ -113,8 +113,10 @@ pub fn expect_frames(turn: &Turn) {
     for mark in [None, Some(CacheTtl::OneHour)] {
         let mut lines = Vec::new();
         let frames = frame_in::of_turn(turn, mark);
-        frames.iter().for_each(|frame| frame.write_to(&mut lines).expect("a frame is JSON"));
-        assert_eq!(lines.iter().filter(|byte| **byte == b'\n').count(), frames.len(), "a line each");
+        for frame in &frames {
+            frame.write_to(&mut lines).expect("a frame is JSON");
+        }
+        assert_eq!(lines.split(|byte| *byte == b'\n').count(), frames.len() + 1, "a line each");
         let read = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let read: Vec<Value> = read.map(|line| serde_json::from_slice(line).expect("JSON")).collect();
         let (said_there, setup): (Vec<_>, Vec<_>) =
