@@ -29,11 +29,10 @@ fn text_of(setting: &Setting, shown: &Value) -> Option<String> {
         // An amount of memory.
         (Shape::Text, Value::String(text)) if text.ends_with('B') => None,
         (Shape::Text, Value::String(text)) => Some(text.clone()),
-        (Shape::Number, shown) => Some(shown.to_string()),
         (Shape::List, Value::Array(items)) => {
             Some(items.iter().map(Value::as_str).collect::<Option<Vec<_>>>()?.join(","))
         }
-        (Shape::Table, shown) => Some(shown.to_string()),
+        (Shape::Number | Shape::Table, shown) => Some(shown.to_string()),
         _ => None,
     }
 }

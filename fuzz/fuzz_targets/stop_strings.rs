@@ -36,14 +36,11 @@ fuzz_target!(|input: (u8, Vec<String>, Vec<String>)| {
             break;
         }
     }
-    match first_in(&text, &strings) {
-        Some((end, string)) => {
-            assert_eq!(stop.as_deref(), Some(string));
-            assert_eq!(shown, text[..end - string.len()]);
-        }
-        None => {
-            assert_eq!(stop, None);
-            assert_eq!(shown + &stops.flush(), text);
-        }
+    if let Some((end, string)) = first_in(&text, &strings) {
+        assert_eq!(stop.as_deref(), Some(string));
+        assert_eq!(shown, text[..end - string.len()]);
+    } else {
+        assert_eq!(stop, None);
+        assert_eq!(shown + &stops.flush(), text);
     }
 });
