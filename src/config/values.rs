@@ -1,18 +1,21 @@
 //! What the text of a setting can mean: a type for each kind of value.
 
+mod lists;
+mod numbers;
+
 use std::net::IpAddr;
-use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use axum::http::Uri;
-use bytesize::ByteSize;
 use secrecy::SecretString;
 use serde_json::json;
 
 use crate::access::jwt::JwtAlgorithm;
-use crate::claude::sandbox::{MorePath, SandboxMode};
+use crate::claude::sandbox::SandboxMode;
 use crate::media::ImageUrls;
+
+pub use lists::{HostName, Item, Origin, Words, parts};
+pub use numbers::{Bytes, Seconds, Whole};
 
 /// How a kind of value is written in couplet.toml.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,119 +109,6 @@ impl Value for IpAddr {
     }
 }
 
-/// A whole number within limits that belong to the type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Whole<const MIN: usize, const MAX: usize>(usize);
-
-impl<const MIN: usize, const MAX: usize> Whole<MIN, MAX> {
-    /// The number.
-    #[must_use]
-    pub fn get(self) -> usize {
-        self.0
-    }
-}
-
-impl<const MIN: usize, const MAX: usize> Value for Whole<MIN, MAX> {
-    const SHAPE: Shape = Shape::Number;
-
-    fn allowed() -> String {
-        format!("a whole number from {MIN} to {MAX}")
-    }
-
-    fn read(text: &str) -> Result<Self, Refusal> {
-        let number = text.trim().parse().ok().filter(|number| (MIN..=MAX).contains(number));
-        number.map(Self).ok_or_else(Refusal::default)
-    }
-
-    fn shown(&self) -> serde_json::Value {
-        json!(self.0)
-    }
-}
-
-impl Value for u16 {
-    const SHAPE: Shape = Shape::Number;
-
-    fn allowed() -> String {
-        format!("a whole number from 0 to {}", Self::MAX)
-    }
-
-    fn read(text: &str) -> Result<Self, Refusal> {
-        text.trim().parse().map_err(|_| Refusal::default())
-    }
-
-    fn shown(&self) -> serde_json::Value {
-        json!(self)
-    }
-}
-
-/// A whole number of at least 1.
-macro_rules! counts {
-    ($($type:ty),+) => {$(
-        impl Value for $type {
-            const SHAPE: Shape = Shape::Number;
-
-            fn allowed() -> String {
-                format!("a whole number from 1 to {}", Self::MAX)
-            }
-
-            fn read(text: &str) -> Result<Self, Refusal> {
-                text.trim().parse().map_err(|_| Refusal::default())
-            }
-
-            fn shown(&self) -> serde_json::Value {
-                json!(self.get())
-            }
-        }
-    )+};
-}
-
-counts!(NonZeroU32, NonZeroU64);
-
-/// A time in seconds, whole or with a fraction, more than none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seconds(pub Duration);
-
-impl Seconds {
-    /// A week. Longer than any answer, and far from what the arithmetic of clocks does not bear.
-    const MAX: f64 = 604_800.0;
-}
-
-impl Value for Seconds {
-    const SHAPE: Shape = Shape::Number;
-
-    fn allowed() -> String {
-        format!("a number of seconds above 0, at most {}", Self::MAX)
-    }
-
-    fn read(text: &str) -> Result<Self, Refusal> {
-        let seconds = text.trim().parse().ok().filter(|seconds| *seconds > 0.0 && *seconds <= Self::MAX);
-        let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        time.filter(|time| !time.is_zero()).map(Self).ok_or_else(Refusal::default)
-    }
-
-    fn shown(&self) -> serde_json::Value {
-        if self.0.subsec_nanos() == 0 { json!(self.0.as_secs()) } else { json!(self.0.as_secs_f64()) }
-    }
-}
-
-/// An amount of memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bytes(pub u64);
-
-impl Value for Bytes {
-    fn allowed() -> String {
-        "an amount such as 2GiB, 1500MB or a number of bytes".to_owned()
-    }
-
-    fn read(text: &str) -> Result<Self, Refusal> {
-        text.trim().parse::<ByteSize>().map(|size| Self(size.as_u64())).map_err(|_| Refusal::default())
-    }
-
-    fn shown(&self) -> serde_json::Value {
-        json!(ByteSize(self.0).to_string())
-    }
-}
-
 impl Value for PathBuf {
     fn allowed() -> String {
         "a path".to_owned()
@@ -254,95 +144,6 @@ impl Value for BaseUrl {
 
     fn shown(&self) -> serde_json::Value {
         json!(self.0)
-    }
-}
-
-/// One entry of a list.
-pub trait Item: Sized {
-    /// What is allowed, for several of them.
-    const ALLOWED: &str;
-
-    /// Whether `text`, which is not empty and has no white space around it, is one.
-    fn read(text: &str) -> Option<Self>;
-
-    /// As it was written.
-    fn text(&self) -> String;
-}
-
-impl<T: Item> Value for Vec<T> {
-    const SHAPE: Shape = Shape::List;
-
-    fn allowed() -> String {
-        T::ALLOWED.to_owned()
-    }
-
-    fn read(text: &str) -> Result<Self, Refusal> {
-        let item = |part| T::read(part).ok_or_else(|| Refusal::because(format!("{part:?} is none")));
-        parts(text).map(item).collect()
-    }
-
-    fn shown(&self) -> serde_json::Value {
-        self.iter().map(T::text).collect()
-    }
-
-    fn absent() -> Option<Self> {
-        Some(Vec::new())
-    }
-}
-
-/// The parts of a list, separated by commas or lines, that hold something.
-pub fn parts(text: &str) -> impl Iterator<Item = &str> {
-    text.split([',', '\n']).map(str::trim).filter(|part| !part.is_empty())
-}
-
-/// A name of the server, as a client puts it into the `host` header.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostName(pub String);
-
-impl Item for HostName {
-    const ALLOWED: &str = "host names with or without a port, as chat.example.org; no URLs, no wildcards";
-
-    fn read(text: &str) -> Option<Self> {
-        let fits = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
-        text.chars().all(fits).then(|| Self(text.to_owned()))
-    }
-
-    fn text(&self) -> String {
-        self.0.clone()
-    }
-}
-
-/// The origin of a web page, as a browser puts it into the `origin` header.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin(pub String);
-
-impl Item for Origin {
-    const ALLOWED: &str = "origins as https://chat.example.org; no paths, no wildcards";
-
-    fn read(text: &str) -> Option<Self> {
-        let (scheme, rest) = text.split_once("://")?;
-        let host = rest.strip_suffix('/').unwrap_or(rest);
-        let scheme_fits =
-            !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
-        (scheme_fits && !host.is_empty() && HostName::read(host).is_some()).then(|| Self(text.to_owned()))
-    }
-
-    fn text(&self) -> String {
-        self.0.clone()
-    }
-}
-
-impl Item for MorePath {
-    const ALLOWED: &str =
-        "absolute paths, each with `:rw` behind it where the CLI may write, as /opt/node,/srv/notes:rw";
-
-    fn read(text: &str) -> Option<Self> {
-        let (path, is_writable) = text.strip_suffix(":rw").map_or((text, false), |path| (path, true));
-        path.starts_with('/').then(|| Self { path: path.into(), is_writable })
-    }
-
-    fn text(&self) -> String {
-        format!("{}{}", self.path.display(), if self.is_writable { ":rw" } else { "" })
     }
 }
 
@@ -409,31 +210,6 @@ impl Value for Text {
 
     fn shown(&self) -> serde_json::Value {
         json!(self.0)
-    }
-}
-
-/// Secrets, separated by commas or lines.
-#[derive(Debug, Clone, Default)]
-pub struct Words(pub Vec<SecretString>);
-
-impl Value for Words {
-    const SHAPE: Shape = Shape::List;
-    const SECRET: bool = true;
-
-    fn allowed() -> String {
-        "words, separated by commas or lines".to_owned()
-    }
-
-    fn read(text: &str) -> Result<Self, Refusal> {
-        Ok(Self(parts(text).map(SecretString::from).collect()))
-    }
-
-    fn shown(&self) -> serde_json::Value {
-        if self.0.is_empty() { serde_json::Value::Null } else { json!("set") }
-    }
-
-    fn absent() -> Option<Self> {
-        Some(Self::default())
     }
 }
 
