@@ -53,8 +53,6 @@ pub fn measure(bench: &Bench) -> Vec<Section> {
         // It takes a stand-in for the real CLI until it has looked at it.
         ("COUPLET_MEMORY_BUDGET", "400GiB"),
         ("COUPLET_MAX_KEPT", "0"),
-        // What a script goes on to start, the sandbox cannot know.
-        ("COUPLET_SANDBOX_PATHS", env!("CARGO_BIN_EXE_couplet")),
     ];
     let couplet = Couplet::start(&bench.ground, &settings);
     std::thread::sleep(REST);

@@ -68,6 +68,8 @@ impl Couplet {
             .env("ANTHROPIC_BASE_URL", &ground.upstream)
             .env("COUPLET_STATE_DIR", ground.state.join("couplet"))
             .env("COUPLET_LOG", "warn")
+            // The stand-in is a script that starts this program.
+            .env("COUPLET_SANDBOX_PATHS", env!("CARGO_BIN_EXE_couplet"))
             .envs(settings.iter().copied())
             .stderr(log);
         let begun = Stopwatch::start();
