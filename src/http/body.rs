@@ -78,9 +78,13 @@ pub async fn read_as<T: Send + 'static>(
     if body.len() <= LARGE {
         return form(&body);
     }
-    let place = LARGE_AT_ONCE.acquire().await;
-    let formed = tokio::task::spawn_blocking(move || form(&body)).await;
-    drop((place, in_memory));
+    let at_once = LARGE_AT_ONCE.acquire().await;
+    let forming = move || {
+        // Kept to the end, also where the client is gone by then: the memory is taken until then.
+        let _places = (at_once, in_memory);
+        form(&body)
+    };
+    let formed = tokio::task::spawn_blocking(forming).await;
     match formed.map_err(tokio::task::JoinError::try_into_panic) {
         Ok(formed) => formed,
         Err(Ok(panic)) => std::panic::resume_unwind(panic),
@@ -182,4 +186,37 @@ fn is_unpacked(headers: &HeaderMap) -> bool {
 fn is_json(headers: &HeaderMap) -> bool {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+    use std::sync::mpsc;
+
+    #[tokio::test]
+    async fn a_large_body_that_is_looked_at_keeps_its_places_though_its_client_is_gone() {
+        let body = Body::from(vec![b' '; LARGE + 1]);
+        let request = Request::post("/").header(CONTENT_TYPE, "application/json").body(body).unwrap();
+        let free = || (LARGE_AT_ONCE.available_permits(), LARGE_IN_MEMORY.available_permits());
+        let before = free();
+        let (begun, mut begins) = tokio::sync::mpsc::channel(1);
+        let (end, ends) = mpsc::channel::<()>();
+        let read = tokio::spawn(read_as(request, move |_body| {
+            let _ = begun.try_send(());
+            let _ = ends.recv();
+            Ok(())
+        }));
+        begins.recv().await.unwrap();
+        read.abort();
+        assert!(read.await.unwrap_err().is_cancelled());
+        assert_eq!(free(), (before.0 - 1, before.1 - 1));
+        drop(end);
+        let given_back = async {
+            while free() != before {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), given_back).await.unwrap();
+    }
 }

@@ -12,6 +12,9 @@ use crate::metrics::connections::{ConnectionCounts, Cut};
 /// A connection that came or moved less than this ago makes no room: its request may be on its way.
 const YOUNG: Duration = Duration::from_secs(1);
 
+/// So long its first request may be on its way over a connection that came when the server was told to end.
+const MOMENT: Duration = Duration::from_millis(500);
+
 /// A connection, as its stream and its requests tell of it.
 #[derive(Debug)]
 pub struct Connection {
@@ -29,6 +32,8 @@ struct State {
     ours: u32,
     /// When a client last did its part: came, or took a piece of an answer; or an answer ended.
     moved: Instant,
+    /// Whether anything came.
+    has_begun: bool,
     /// When the first byte came of a request whose head is not complete.
     head_since: Option<Instant>,
     /// Whether the server let one of its requests in.
@@ -66,6 +71,14 @@ pub(super) struct Spare {
     idle: Duration,
 }
 
+impl State {
+    /// Whether what comes now belongs to a request that nobody read to its end. hyper reads on past its answer, or closes the
+    /// connection, and tells neither: what comes later belongs to another request.
+    fn awaits_rest(&self, now: Instant) -> bool {
+        self.body_is_open && (self.open > 0 || now.saturating_duration_since(self.moved) < YOUNG)
+    }
+}
+
 impl Connection {
     /// One that has come just now, which `close` closes.
     #[must_use]
@@ -79,6 +92,7 @@ impl Connection {
             open: 0,
             ours: 0,
             moved: now,
+            has_begun: false,
             head_since: None,
             is_let_in: false,
             body_is_open: false,
@@ -91,6 +105,13 @@ impl Connection {
     /// The server let one of its requests in.
     pub fn let_in(&self) {
         self.state().is_let_in = true;
+    }
+
+    /// Whether its first request may be on its way: nothing of it came, and the connection came just now.
+    #[must_use]
+    pub fn is_new(&self, now: Instant) -> bool {
+        let state = self.state();
+        !state.has_begun && now.saturating_duration_since(state.moved) < MOMENT
     }
 
     /// How fast the body of a request must come.
@@ -112,9 +133,10 @@ impl Connection {
 
     /// Bytes came.
     pub(super) fn bytes_came(&self) {
-        let mut state = self.state();
-        if state.open == 0 && state.head_since.is_none() {
-            state.head_since = Some(Instant::now());
+        let (mut state, now) = (self.state(), Instant::now());
+        state.has_begun = true;
+        if state.open == 0 && state.head_since.is_none() && !state.awaits_rest(now) {
+            state.head_since = Some(now);
         }
     }
 
@@ -178,7 +200,7 @@ impl Connection {
     /// Whether the client may still be sending what nobody will read.
     pub(super) fn has_more_to_say(&self) -> bool {
         let state = self.state();
-        state.body_is_open || state.head_since.is_some()
+        state.leaving_since.is_some() || state.head_since.is_some() || state.awaits_rest(Instant::now())
     }
 
     /// What still comes is thrown away from now on.
@@ -284,6 +306,22 @@ mod tests {
         connection.answer_handed_out(true);
         connection.answer_ended(false);
         assert_eq!(over_after(&connection, 76), Standing::Overdue(Cut::Idle));
+    }
+
+    #[test]
+    fn the_rest_of_a_body_that_nobody_read_is_no_head() {
+        let connection = connection();
+        connection.request_came(true);
+        connection.answer_handed_out(true);
+        connection.answer_ended(false);
+        connection.bytes_came();
+        assert!(connection.has_more_to_say(), "it may be on its way");
+        assert_eq!(over_after(&connection, 31), Standing::InTime, "the connection is idle");
+        let before = Instant::now().checked_sub(2 * YOUNG).unwrap();
+        connection.state().moved = before;
+        assert!(!connection.has_more_to_say(), "it has come or never will");
+        connection.bytes_came();
+        assert_eq!(over_after(&connection, 31), Standing::Overdue(Cut::Head));
     }
 
     #[test]

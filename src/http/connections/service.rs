@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::Service;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::connection::Connection;
@@ -26,13 +27,14 @@ const SHORT: u64 = 4096;
 pub struct WatchedService {
     router: Router,
     connection: Arc<Connection>,
+    ends: CancellationToken,
 }
 
 impl WatchedService {
-    /// These routes, for that connection.
+    /// These routes, for that connection. What is answered once it `ends` is the last answer on it.
     #[must_use]
-    pub fn new(router: Router, connection: Arc<Connection>) -> Self {
-        Self { router, connection }
+    pub fn new(router: Router, connection: Arc<Connection>, ends: CancellationToken) -> Self {
+        Self { router, connection, ends }
     }
 }
 
@@ -49,12 +51,12 @@ impl Service<Request<Incoming>> for WatchedService {
         let version = request.version();
         let mut request = request.map(|body| RequestBody { body, connection: self.connection.clone() });
         request.extensions_mut().insert(self.connection.clone());
-        let router = self.router.clone();
+        let (router, ends) = (self.router.clone(), self.ends.clone());
         Box::pin(async move {
             let mut response = router.oneshot(request).await?;
             let is_unread = answering.connection.body_is_open()
                 && (is_long || response.status() == StatusCode::REQUEST_TIMEOUT);
-            if (is_unread || is_chunked) && version <= Version::HTTP_11 {
+            if (is_unread || is_chunked || ends.is_cancelled()) && version <= Version::HTTP_11 {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             answering.handed_out();
