@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::features::CliFeatures;
 use super::prompt_cache::CacheTtl;
-use super::sandbox::{self, Rules, SandboxSettings};
+use super::sandbox::{self, Configuration, Rules, SandboxSettings};
 
 /// How often the CLI repeats a failed request by itself. Its default of 10 attempts is far too long for an HTTP client,
 /// and an answer that has begun cannot be repeated; one repeat is cheaper than a new process.
@@ -93,11 +93,16 @@ pub struct CommandLine {
 impl CommandLine {
     /// The same, confined. Its temporary files, if it has any, are to be in `temporary`.
     #[must_use]
-    pub fn confined(mut self, settings: &SandboxSettings, temporary: &Path) -> Self {
+    pub fn confined(
+        mut self,
+        settings: &SandboxSettings,
+        temporary: &Path,
+        configuration: Configuration,
+    ) -> Self {
         let folders = ["TMPDIR", sandbox::TEMPORARY];
         self.environment.retain(|(name, _)| folders.iter().all(|folder| name != folder));
         self.environment.extend(folders.map(|name| (name.into(), temporary.into())));
-        self.rules = Some(Rules::of(settings, Some(&self.work), &self.environment));
+        self.rules = Some(Rules::of(settings, Some(&self.work), &self.environment, configuration));
         self
     }
 }

@@ -10,7 +10,7 @@ use super::credential::Credential;
 use super::failure::TurnFailure;
 use super::features::{self, CliFeatures};
 use super::process::{self, CliProcess, Output, OutputBounds, Spawner};
-use super::sandbox::{Rules, SandboxMode, SandboxSettings};
+use super::sandbox::{Configuration, Rules, SandboxMode, SandboxSettings};
 use super::shortage;
 use super::starts::{Starting, Starts};
 use super::supply::ProcessSettings;
@@ -48,7 +48,10 @@ impl Probe {
             arguments: self.program.subcommand().into_iter().chain([argument]).map(OsString::from).collect(),
             environment: self.environment.clone(),
             work: "/".into(),
-            rules: self.sandbox.is_in_force().then(|| Rules::of(&self.sandbox, None, &self.environment)),
+            rules: self
+                .sandbox
+                .is_in_force()
+                .then(|| Rules::of(&self.sandbox, None, &self.environment, Configuration::Couplets)),
         };
         process::output_of(&self.launcher, &line)
             .await

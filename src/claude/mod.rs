@@ -38,6 +38,7 @@ pub mod conversation;
 pub mod conversation_key;
 mod counting;
 pub mod credential;
+mod device;
 pub mod failure;
 pub mod features;
 pub mod frame_in;

@@ -7,10 +7,12 @@
 //! - `rules`, pure: which files and ports a process gets, by its command line.
 //! - `program`: what a program needs to be executed: its interpreter and the folder of its libraries.
 //! - `enforce`: has the kernel enforce the rules.
+//! - `calls`: has it refuse system calls that lead past them.
 //!
-//! What Landlock cannot do up to ABI 7, and so is not done: names and sizes of files can be looked up (`stat`), UDP is open,
-//! and so are sockets with a path that the user may use.
+//! What neither can do, and so is not done: names and sizes of files can be looked up (`stat`), and UDP is open.
 
+#[cfg(target_os = "linux")]
+mod calls;
 #[cfg(target_os = "linux")]
 mod enforce;
 #[cfg(target_os = "linux")]
@@ -82,6 +84,15 @@ impl fmt::Display for SandboxSettings {
             (_, Support::Missing(why)) => write!(f, "none: {why}"),
         }
     }
+}
+
+/// Whose the CLI's configuration folder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Configuration {
+    /// Couplet's: the CLI reads it, and leaves nothing there that the next process would obey.
+    Couplets,
+    /// The owner's, with a login that the CLI renews.
+    Owners,
 }
 
 /// A file or folder that the CLI may use too.

@@ -9,11 +9,12 @@ use tokio::sync::OnceCell;
 use super::budget::Share;
 use super::command_line::{self, CliProgram, CommandLine, Folders};
 use super::credential::Credential;
+use super::device;
 use super::failure::TurnFailure;
 use super::installed::Starter;
 use super::process::{CliProcess, Output, OutputBounds};
 use super::prompt_cache::CacheTtl;
-use super::sandbox::SandboxSettings;
+use super::sandbox::{Configuration, SandboxSettings};
 use super::session::Session;
 
 /// Folders in its home, on Linux and on macOS, in which the CLI keeps notes of what it calls: the names of tools, and word for
@@ -50,6 +51,7 @@ pub struct ProcessSupply {
     /// Where the CLI looks for its folder of temporary files, if it is confined.
     temporary: PathBuf,
     starter: Arc<Starter>,
+    configuration: Configuration,
     command_line: OnceCell<CommandLine>,
 }
 
@@ -83,10 +85,12 @@ impl ProcessSupply {
         );
         let own = owner.map_or_else(|| all.clone(), |owner| all.join("tenants").join(owner));
         let own = own.join(of_credential);
-        let config = match &settings.credential {
+        let (config, configuration) = match &settings.credential {
             // Processes run elsewhere.
-            Credential::ConfigDir(folder) => std::path::absolute(folder)?,
-            Credential::OauthToken(_) | Credential::ApiKey(_) | Credential::Missing => own.join("config"),
+            Credential::ConfigDir(folder) => (std::path::absolute(folder)?, Configuration::Owners),
+            Credential::OauthToken(_) | Credential::ApiKey(_) | Credential::Missing => {
+                (own.join("config"), Configuration::Couplets)
+            }
         };
         let folders = Folders { home: own.join("home"), config, work: settings.state_dir.join("empty") };
         let temporary = own.join("tmp");
@@ -96,7 +100,11 @@ impl ProcessSupply {
             make_private(folder)?;
         }
         bar_notes_of_calls(&folders.home)?;
-        Ok(Self { settings, credential_name, folders, temporary, starter, command_line: OnceCell::new() })
+        if configuration == Configuration::Couplets {
+            device::name_in(&folders.config)?;
+        }
+        let command_line = OnceCell::new();
+        Ok(Self { settings, credential_name, folders, temporary, starter, configuration, command_line })
     }
 
     /// Tells credentials apart without telling them.
@@ -131,7 +139,11 @@ impl ProcessSupply {
             &self.settings.passed_through,
         );
         let sandbox = &self.settings.sandbox;
-        Ok(if sandbox.is_in_force() { line.confined(sandbox, &self.temporary) } else { line })
+        Ok(if sandbox.is_in_force() {
+            line.confined(sandbox, &self.temporary, self.configuration)
+        } else {
+            line
+        })
     }
 
     /// Starts a process that takes this share of the memory.

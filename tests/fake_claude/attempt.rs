@@ -1,7 +1,9 @@
 //! Attempts at what a CLI has no business with, each told by its outcome: `done`, or the kind of error.
 
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::{fs, process};
 
 use rustix::process::{Pid, test_kill_process};
@@ -20,8 +22,28 @@ pub fn attempt(what: &str, target: &str) -> String {
 #[expect(clippy::disallowed_types, reason = "what it starts ends before it does")]
 fn at(what: &str, target: &str) -> io::Result<()> {
     let number = |text: &str| text.parse().map_err(io::Error::other);
+    // From one place to another.
+    let (from, to) = target.split_once(" -> ").unwrap_or((target, target));
     match what {
         "read" => fs::read(target).map(drop),
+        "open" => fs::File::open(target).map(drop),
+        "link" => fs::hard_link(from, to),
+        "rename" => fs::rename(from, to),
+        "link-and-read" => {
+            symlink(from, to)?;
+            fs::read(to).map(drop)
+        }
+        "open-to-all" => fs::set_permissions(target, fs::Permissions::from_mode(0o644)),
+        "path-socket" => UnixStream::connect(target).map(drop),
+        "path-datagram" => UnixDatagram::pair()?.0.send_to(b"x", target).map(drop),
+        #[cfg(target_os = "linux")]
+        "multipath-connect" | "fast-open" | "listen-without-a-name" => past_connect(what, number(target)?),
+        #[cfg(target_os = "linux")]
+        "limit" => {
+            use rustix::process::{Resource, getrlimit, prlimit};
+            let id = Pid::from_raw(target.parse().map_err(io::Error::other)?);
+            prlimit(id, Resource::Core, getrlimit(Resource::Core)).map(drop).map_err(Into::into)
+        }
         "list" => fs::read_dir(target).map(drop),
         "write" => fs::write(target, "written"),
         "make-folder" => fs::create_dir(target),
@@ -42,4 +64,21 @@ fn at(what: &str, target: &str) -> io::Result<()> {
         }
         _ => Err(io::ErrorKind::Unsupported.into()),
     }
+}
+
+/// Ways to a port that are neither `connect` of a TCP socket nor `bind`.
+#[cfg(target_os = "linux")]
+fn past_connect(what: &str, port: u16) -> io::Result<()> {
+    use rustix::net::{AddressFamily, SendFlags, SocketType, connect, ipproto, listen, sendto, socket};
+    /// `MSG_FASTOPEN`: what is sent goes with the opening of the connection.
+    const FAST_OPEN: SendFlags = SendFlags::from_bits_retain(0x2000_0000);
+    let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+    let protocol = (what == "multipath-connect").then_some(ipproto::MPTCP);
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, protocol)?;
+    match what {
+        "multipath-connect" => connect(&socket, &address)?,
+        "fast-open" => drop(sendto(&socket, b"x", FAST_OPEN, &address)?),
+        _ => listen(&socket, 1)?,
+    }
+    Ok(())
 }

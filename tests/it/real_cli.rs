@@ -13,6 +13,7 @@ mod doctor;
 mod drain;
 mod errors;
 mod history;
+mod hostile;
 mod killed;
 mod leaving;
 mod media;

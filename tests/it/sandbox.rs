@@ -2,6 +2,8 @@
 //!
 //! Everything is tried twice: confined, and, to see that the attempt is one, with `COUPLET_SANDBOX=off`.
 
+mod ways_past;
+
 use std::fs;
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
@@ -65,11 +67,15 @@ impl Machine {
     }
 
     fn supply(&self, sandbox: SandboxSettings) -> ProcessSupply {
+        self.supply_of(Credential::OauthToken(TOKEN.into()), sandbox)
+    }
+
+    fn supply_of(&self, credential: Credential, sandbox: SandboxSettings) -> ProcessSupply {
         let passed_through = std::env::var_os("PATH").map(|path| ("PATH".into(), path));
         ProcessSupply::new(ProcessSettings {
             program: CliProgram::Installed(self.cli.clone()),
             launcher: env!("CARGO_BIN_EXE_couplet").into(),
-            credential: Credential::OauthToken(TOKEN.into()),
+            credential,
             state_dir: self.folder.path().join("state"),
             base_url: Some(format!("http://{}", self.api.local_addr().expect("an address"))),
             passed_through: passed_through.into_iter().collect(),
@@ -144,9 +150,12 @@ async fn no_file_is_read_written_or_executed_that_is_not_the_cli_s() {
     let planted = machine.own("config/planted");
     fs::copy("/bin/true", &planted).expect("a copy");
     fs::set_permissions(&planted, fs::Permissions::from_mode(0o700)).expect("a program");
-    assert_eq!(attempt(&supply, "write", &machine.own("home/new")).await, "PermissionDenied");
     drop(supply);
     only_unconfined(&machine, &attempts).await;
+    // What the next process would obey, and what it would run.
+    let later = ["config/.claude.json", "config/settings.json", "config/CLAUDE.md", "home/new"];
+    let later: Vec<_> = later.iter().map(|name| ("write", machine.own(name))).collect();
+    only_unconfined(&machine, &later).await;
     only_unconfined(&machine, &[("run", planted)]).await;
 }
 
@@ -157,7 +166,6 @@ async fn what_the_cli_needs_it_gets() {
         let supply = machine.supply(sandbox);
         let needed = [
             ("list", machine.file("state/empty")),
-            ("write", machine.own("config/.claude.json")),
             ("read", machine.own("config/.claude.json")),
             ("list", machine.own("home")),
             ("list", machine.own("tmp")),

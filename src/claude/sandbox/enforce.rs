@@ -9,8 +9,8 @@ use landlock::{
     RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, make_bitflags, path_beneath_rules,
 };
 
-use super::Support;
 use super::rules::Rules;
+use super::{Support, calls};
 
 /// The version of the interface that the rules were tried with; what a kernel lacks of it is left out.
 const TRIED: ABI = ABI::V7;
@@ -29,7 +29,12 @@ pub fn confine(rules: &Rules) -> io::Result<()> {
     if rules.is_required && status.ruleset == RulesetStatus::NotEnforced {
         return Err(io::Error::other(format!("it cannot be confined: {}", missing(status.landlock))));
     }
-    Ok(())
+    match calls::refuse(rules.writes_files()) {
+        Err(error) if rules.is_required => {
+            Err(io::Error::other(format!("its system calls cannot be confined: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn enforce(rules: &Rules) -> Result<RestrictionStatus, RulesetError> {

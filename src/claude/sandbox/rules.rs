@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use url::Url;
 
-use super::{Environment, SandboxMode, SandboxSettings};
+use super::{Configuration, Environment, SandboxMode, SandboxSettings};
 
 /// HTTPS, where no other port is named.
 const HTTPS: u16 = 443;
@@ -63,6 +63,9 @@ const READ: [&str; 37] = [
 /// write, the CLI leaves nothing in it (seen on 2.1.329: in `/tmp` every process leaves a folder `fswatch-probe-…`).
 pub const TEMPORARY: &str = "CLAUDE_CODE_TMPDIR";
 
+/// Where what is written is lost.
+const NOWHERE: &str = "/dev/null";
+
 /// Files of certificates, named by a variable.
 const CERTIFICATES: [&str; 3] = ["NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "SSL_CERT_DIR"];
 
@@ -87,7 +90,12 @@ pub struct Rules {
 impl Rules {
     /// Those of a process with that environment, which may look into the folder it works in, if it has one of its own.
     #[must_use]
-    pub fn of(settings: &SandboxSettings, work: Option<&Path>, environment: &Environment) -> Self {
+    pub fn of(
+        settings: &SandboxSettings,
+        work: Option<&Path>,
+        environment: &Environment,
+        configuration: Configuration,
+    ) -> Self {
         let set = |name: &'static str| {
             let values = environment.iter().filter(move |(variable, _)| variable == name);
             values.map(|(_, value)| value.as_os_str()).filter(|value| !value.is_empty())
@@ -97,8 +105,12 @@ impl Rules {
         rules.read.extend(work.map(Path::to_owned));
         rules.read.extend(["HOME", TEMPORARY].into_iter().flat_map(set).map(PathBuf::from));
         rules.read.extend(CERTIFICATES.into_iter().flat_map(set).map(PathBuf::from));
-        rules.write.insert("/dev/null".into());
-        rules.write.extend(set("CLAUDE_CONFIG_DIR").map(PathBuf::from));
+        rules.write.insert(NOWHERE.into());
+        let configured = set("CLAUDE_CONFIG_DIR").map(PathBuf::from);
+        match configuration {
+            Configuration::Couplets => rules.read.extend(configured),
+            Configuration::Owners => rules.write.extend(configured),
+        }
         for more in &settings.more {
             rules.execute.insert(more.path.clone());
             if more.is_writable {
@@ -110,6 +122,12 @@ impl Rules {
         let servers = set("ANTHROPIC_BASE_URL").chain(PROXIES.into_iter().flat_map(set));
         rules.connect.extend(servers.filter_map(port));
         rules
+    }
+
+    /// Whether there are files that a process may write.
+    #[must_use]
+    pub fn writes_files(&self) -> bool {
+        self.write.iter().any(|path| path != Path::new(NOWHERE))
     }
 
     /// These and others.
@@ -178,7 +196,7 @@ mod tests {
     fn rules(settings: &SandboxSettings, environment: &[(&str, &str)]) -> Rules {
         let environment: Vec<(OsString, OsString)> =
             environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        Rules::of(settings, Some(Path::new("/state/empty")), &environment)
+        Rules::of(settings, Some(Path::new("/state/empty")), &environment, Configuration::Couplets)
     }
 
     fn paths(paths: &[&str]) -> BTreeSet<PathBuf> {
@@ -186,16 +204,22 @@ mod tests {
     }
 
     #[test]
-    fn a_process_writes_its_configuration_and_nothing_else() {
+    fn a_process_writes_nothing_but_a_configuration_that_is_its_owner_s() {
         let environment = [
             ("HOME", "/state/home"),
             ("CLAUDE_CONFIG_DIR", "/state/config"),
             ("CLAUDE_CODE_TMPDIR", "/state/tmp"),
         ];
         let rules = rules(&SandboxSettings::auto(), &environment);
-        assert_eq!(rules.write, paths(&["/dev/null", "/state/config"]));
+        assert_eq!(rules.write, paths(&["/dev/null"]));
         assert_eq!(rules.execute, paths(&[]));
-        assert!(paths(&["/state/empty", "/state/home", "/state/tmp"]).is_subset(&rules.read));
+        assert!(
+            paths(&["/state/empty", "/state/home", "/state/tmp", "/state/config"]).is_subset(&rules.read)
+        );
+        let owners: Vec<(OsString, OsString)> =
+            vec![("CLAUDE_CONFIG_DIR".into(), "/home/ann/.claude".into())];
+        let owners = Rules::of(&SandboxSettings::auto(), None, &owners, Configuration::Owners);
+        assert_eq!(owners.write, paths(&["/dev/null", "/home/ann/.claude"]));
         assert_eq!(rules.connect, [53, 443].into());
         assert!(!rules.is_required);
     }

@@ -10,7 +10,7 @@ use couplet::claude::credential::Credential;
 use couplet::claude::features::CliFeatures;
 use couplet::claude::process::Spawner;
 use couplet::claude::prompt_cache::CacheTtl;
-use couplet::claude::sandbox::{MorePath, SandboxSettings, Support};
+use couplet::claude::sandbox::{Configuration, MorePath, SandboxSettings, Support};
 use couplet::upstream::Upstream;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -96,9 +96,10 @@ impl Stage {
         let more = vec![MorePath { path: temporary.clone(), is_writable: true }];
         match confined {
             Confined::No => line,
-            Confined::Yes => line.confined(&SandboxSettings::auto(), &temporary),
+            Confined::Yes => line.confined(&SandboxSettings::auto(), &temporary, Configuration::Couplets),
             Confined::WithTemporaryFiles => {
-                line.confined(&SandboxSettings { more, ..SandboxSettings::auto() }, &temporary)
+                let settings = SandboxSettings { more, ..SandboxSettings::auto() };
+                line.confined(&settings, &temporary, Configuration::Couplets)
             }
         }
     }
