@@ -160,7 +160,7 @@ impl Trap {
     }
 
     /// Nothing was read, written or connected to, and the model was sent no answer of a tool that is not the client's.
-    async fn is_untouched(&self, answers: &[String]) {
+    fn is_untouched(&self, answers: &[String]) {
         for said in answers {
             assert!(!said.contains(SECRET), "read, and told: {said}");
         }
@@ -211,7 +211,7 @@ async fn a_prompt_that_would_do_something_is_a_prompt(#[case] mode: SandboxMode)
     for prompt in &prompts {
         assert!(received.contains(prompt), "not as it is: {prompt:?} in {received:?}");
     }
-    trap.is_untouched(&said).await;
+    trap.is_untouched(&said);
     let fault = format!("prompts that are commands of the CLI, aimed at a trap{}", said_of(mode));
     seen.tell(Class::Hostile, &fault, Asked::NotStreaming);
 }
@@ -247,7 +247,7 @@ async fn a_model_that_calls_what_was_not_offered_gets_nothing_done(
         seen.note(format!("{outcome}; nothing was read, run, written or connected to"));
         said.push(answer);
     }
-    trap.is_untouched(&said).await;
+    trap.is_untouched(&said);
     let tools = if has_a_tool { "beside the client's one" } else { "where there are none" };
     let fault = format!("the model calls the CLI's own tools, {tools}{}", said_of(mode));
     seen.tell(Class::Hostile, &fault, Asked::with(stream));
@@ -290,7 +290,7 @@ async fn tools_of_a_client_are_the_client_s_whatever_they_are_called() {
         seen.note(format!("{outcome}; nothing was read, run, written or connected to"));
         said.push(answer.1.to_string());
     }
-    trap.is_untouched(&said).await;
+    trap.is_untouched(&said);
     seen.tell(
         Class::Hostile,
         "tools named like the CLI's own, with schemas that name files and servers, and the model calls all",
@@ -315,7 +315,7 @@ async fn a_schema_of_an_answer_fetches_nothing() {
             said.push(answer);
         }
     }
-    trap.is_untouched(&said).await;
+    trap.is_untouched(&said);
     seen.tell(Class::Hostile, "schemas of answers that name files and servers", Asked::NotStreaming);
 }
 
