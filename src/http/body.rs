@@ -29,6 +29,12 @@ const MAX_BODY: usize = 32 * 1024 * 1024;
 /// How long a large body may wait for its place.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How much faster a large body must come where all places are taken: the largest one within a minute and a half.
+const HURRY: u32 = 16;
+
+/// How often it is looked whether they are.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// A body of more bytes is looked at where nobody else has to wait for it.
 const LARGE: usize = 1024 * 1024;
 
@@ -119,15 +125,22 @@ async fn bytes(request: Request) -> Result<(Vec<u8>, Option<SemaphorePermit<'sta
     let (mut read, mut place) = (Vec::new(), None);
     let mut begun = Instant::now();
     let mut last = begun;
-    let too_slow = |_elapsed| {
-        if let Some(connection) = &connection {
-            connection.body_was_too_slow();
-        }
-        too_slow(fast_enough)
-    };
     loop {
-        let deadline = fast_enough.deadline(begun, last, read.len());
-        let Some(frame) = timeout_at(deadline.into(), body.frame()).await.map_err(too_slow)? else { break };
+        let pace = if place.is_some() { hurried_where_others_wait(fast_enough) } else { fast_enough };
+        let deadline = pace.deadline(begun, last, read.len());
+        // Whether others wait is another matter in a moment.
+        let until = if place.is_some() { deadline.min(Instant::now() + LOOK) } else { deadline };
+        let frame = match timeout_at(until.into(), body.frame()).await {
+            Ok(None) => break,
+            Ok(Some(frame)) => frame,
+            Err(_elapsed) if Instant::now() < deadline => continue,
+            Err(_elapsed) => {
+                if let Some(connection) = &connection {
+                    connection.body_was_too_slow();
+                }
+                return Err(too_slow(pace));
+            }
+        };
         last = Instant::now();
         let frame = frame.map_err(|error| unreadable(&*error))?;
         let Ok(piece) = frame.into_data() else { continue };
@@ -145,6 +158,15 @@ async fn bytes(request: Request) -> Result<(Vec<u8>, Option<SemaphorePermit<'sta
 async fn place_in_memory() -> Result<SemaphorePermit<'static>, ApiError> {
     let place = tokio::time::timeout(PATIENCE, LARGE_IN_MEMORY.acquire()).await;
     place.ok().and_then(Result::ok).ok_or_else(|| failure::api_error(&TurnFailure::Busy, wall_clock::now()))
+}
+
+/// Where all places are taken, those who have one must be faster than a slow line is: a few senders who take their time would keep
+/// everybody else's large bodies out.
+fn hurried_where_others_wait(pace: Pace) -> Pace {
+    if LARGE_IN_MEMORY.available_permits() > 0 {
+        return pace;
+    }
+    Pace { bytes_per_second: pace.bytes_per_second.saturating_mul(HURRY), ..pace }
 }
 
 fn unreadable(error: &(dyn Error + Send + Sync + 'static)) -> ApiError {

@@ -317,7 +317,8 @@ async fn places_are_free_again_however_an_answer_ends(#[case] end: End) {
     match end {
         End::ClientLeaves => {
             let pending = tokio::spawn(request.send());
-            // Others are refused while it runs.
+            // Before others ask: one of them would take the place.
+            eventually(PATIENCE, "it is being answered", || !fake.reports().is_empty()).await;
             let begun = Instant::now();
             while chat(&app, "one", "hi").await.status() != 429 {
                 assert!(begun.elapsed() < PATIENCE, "it never took its place");

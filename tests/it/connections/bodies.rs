@@ -104,6 +104,47 @@ async fn a_body_over_a_slow_line_is_waited_for() {
     assert_eq!(statuses(&read), [503], "it was read: {read}");
 }
 
+#[tokio::test]
+async fn slow_senders_of_large_bodies_make_room_where_all_places_are_taken() {
+    const PLACES: usize = 8;
+    let body = Pace { pause: Duration::from_secs(1), bytes_per_second: 32 * 1024 };
+    let app = app_with(ConnectionSettings { body, ..short() }).await;
+    let slow = (0..PLACES).map(|_| async {
+        let mut connection = connect(&app).await;
+        connection.write_all(head(CHAT, "content-length: 33000000").as_bytes()).await.expect("written");
+        connection.write_all(&vec![b' '; 1200 * 1024]).await.expect("written");
+        trickle(connection, &[b' '; 6400], Duration::from_millis(100)).await
+    });
+    let honest = async {
+        // After them.
+        sleep(Duration::from_secs(1)).await;
+        let question = format!("{}{}", " ".repeat(2 << 20), ask("hi"));
+        let mut connection = connect(&app).await;
+        connection
+            .write_all(head(CHAT, &format!("content-length: {}", question.len())).as_bytes())
+            .await
+            .expect("written");
+        let begun = Instant::now();
+        connection.write_all(question.as_bytes()).await.expect("written");
+        assert_eq!(statuses(&read_to_end(&mut connection).await), [503], "it was read");
+        // Alone, each of them would have had half a minute and more.
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    };
+    tokio::select! {
+        () = honest => {}
+        _ = futures_util::future::join_all(slow) => panic!("the honest one waits longer than all the slow ones"),
+    }
+    assert!(cut(&app, "body").await >= 1, "somebody made room");
+    let told = "an answer for the next one; 408 for those who are slow meanwhile";
+    saw(
+        Class::Connection,
+        "large bodies come slowly and take all places",
+        Asked::Either,
+        told,
+        Tried::Times(8),
+    );
+}
+
 /// A request that is refused with a large body: the method and target, whether it has a key, and headers.
 #[rstest]
 #[case::without_a_key(401, "POST /v1/chat/completions", "x: ", "application/json")]
