@@ -126,8 +126,8 @@ async fn bytes(request: Request) -> Result<(Vec<u8>, Option<SemaphorePermit<'sta
     let mut begun = Instant::now();
     let mut last = begun;
     loop {
-        let pace = if place.is_some() { hurried_where_others_wait(fast_enough) } else { fast_enough };
-        let deadline = pace.deadline(begun, last, read.len());
+        let now_asked = if place.is_some() { hurried_where_others_wait(fast_enough) } else { fast_enough };
+        let deadline = now_asked.deadline(begun, last, read.len());
         // Whether others wait is another matter in a moment.
         let until = if place.is_some() { deadline.min(Instant::now() + LOOK) } else { deadline };
         let frame = match timeout_at(until.into(), body.frame()).await {
@@ -138,7 +138,7 @@ async fn bytes(request: Request) -> Result<(Vec<u8>, Option<SemaphorePermit<'sta
                 if let Some(connection) = &connection {
                     connection.body_was_too_slow();
                 }
-                return Err(too_slow(pace));
+                return Err(too_slow(now_asked));
             }
         };
         last = Instant::now();
