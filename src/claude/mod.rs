@@ -152,6 +152,8 @@ struct Inner {
     stop: CancellationToken,
     /// Takes no more questions, and ends what nobody waits for.
     drain: CancellationToken,
+    /// The server takes no more questions. (A sign-in that was ended drains as well.)
+    ending: CancellationToken,
 }
 
 /// What processes of the CLI do, and what all of them take.
@@ -239,6 +241,7 @@ impl Claude {
             tasks,
             stop: CancellationToken::new(),
             drain,
+            ending: CancellationToken::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -402,11 +405,12 @@ impl Claude {
 
     /// Ready when the server takes no more questions.
     pub async fn drained(&self) {
-        self.inner.drain.cancelled().await;
+        self.inner.ending.cancelled().await;
     }
 
     /// Takes no more questions, gives open answers `grace` to end, then ends them with an error. No process is left.
     pub async fn shut_down(&self, grace: Duration) {
+        self.inner.ending.cancel();
         self.inner.drain.cancel();
         self.inner.tasks.close();
         if tokio::time::timeout(grace, self.inner.tasks.wait()).await.is_err() {

@@ -223,6 +223,28 @@ async fn a_logout_is_done_to_its_end_though_whoever_asked_for_it_went_away() {
     eventually(PATIENCE, "the login is ended", || done.exists()).await;
 }
 
+/// The server goes on, for other tenants: it does not say that it stops.
+#[tokio::test]
+async fn who_is_still_sending_a_question_at_a_logout_is_told_of_that() {
+    let fake = FakeCli::new(&Script::default());
+    let app = fake.app().await;
+    let (send, pieces) = tokio::sync::mpsc::channel::<std::io::Result<String>>(1);
+    let body = futures_util::stream::unfold(pieces, async |mut pieces| Some((pieces.recv().await?, pieces)));
+    let request = app.post("/v1/chat/completions").header("content-type", "application/json");
+    let asked = tokio::spawn(request.body(reqwest::Body::wrap_stream(body)).send());
+    let question = ask("hello").to_string();
+    let (first, rest) = question.split_at(10);
+    send.send(Ok(first.to_owned())).await.expect("it is read");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(log_out(&app, None).await.0, 200);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    send.send(Ok(rest.to_owned())).await.expect("it is read");
+    drop(send);
+    let answer = asked.await.expect("no panic").expect("an answer");
+    assert_eq!(answer.status(), 401);
+    assert_eq!(answer.json::<Value>().await.expect("JSON")["error"]["code"], "signed_out");
+}
+
 #[tokio::test]
 async fn a_logout_that_is_not_understood_ends_nothing() {
     let fake = FakeCli::new(&Script::default());

@@ -1,6 +1,7 @@
 //! What must not get out: the credential, keys, and what people say.
 
 use std::fs;
+use std::time::Duration;
 
 use rstest::rstest;
 
@@ -8,7 +9,7 @@ use crate::support::app::{TOKEN, ask};
 use crate::support::couplet_process::CoupletProcess;
 use crate::support::fake_cli::frames::{message_start, text};
 use crate::support::fake_cli::script::{Report, Script, Step};
-use crate::support::fake_cli::{FakeCli, fixture, play};
+use crate::support::fake_cli::{FakeCli, eventually, fixture, play};
 
 const SAID: &str = "prompt-canary-4711";
 const ANSWERED: &str = "answer-canary-4712";
@@ -83,11 +84,9 @@ async fn the_credential_reaches_the_cli_by_a_descriptor_and_by_nothing_else() {
     fake.follow(&Script { plays: vec![play("", [Step::Hang])], ..Script::default() });
     let question = ask(SAID);
     let asked = async {
-        let waited = crate::support::fake_cli::eventually(
-            std::time::Duration::from_secs(10),
-            "the CLI is asked",
-            || !fake.reports().is_empty() && fake.heard().contains(SAID),
-        );
+        let waited = eventually(Duration::from_secs(10), "the CLI is asked", || {
+            !fake.reports().is_empty() && fake.heard().contains(SAID)
+        });
         waited.await;
         fake.report()
     };
@@ -121,6 +120,6 @@ async fn what_the_cli_says_on_stderr_is_logged_where_it_is_asked_for_by_name() {
     let couplet = CoupletProcess::start(&fake, &[("COUPLET_LOG", "info,couplet::cli_stderr=debug")]).await;
     let (status, _) = couplet.answer(&ask("crash")).await;
     assert_eq!(status, 502);
-    let log = couplet.running.said();
-    assert!(log.contains(&format!("what is {SAID}?")), "{log}");
+    let told = format!("what is {SAID}?");
+    eventually(Duration::from_secs(10), "the log holds it", || couplet.running.said().contains(&told)).await;
 }
