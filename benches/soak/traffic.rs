@@ -123,7 +123,7 @@ impl Kind {
         match self {
             Self::Chat { stream } | Self::Messages { stream } => stream,
             Self::LeavesInMidAnswer => true,
-            Self::Completion | Self::CountTokens => false,
+            Self::Completion | Self::CountTokens | Self::Models => false,
             _ => random.bool(),
         }
     }
