@@ -341,7 +341,8 @@ impl Client {
             Came::Error(error) => (error.clone(), false),
             Came::Left => ("left".to_owned(), false),
         };
-        let broken = ["502", "upstream_broken"];
+        // In a stream of Anthropic's form it has no code of its own.
+        let broken = ["502", "upstream_broken", "api_error"];
         let is_right = match kind {
             Kind::LeavesAtOnce | Kind::LeavesInMidAnswer => came == Came::Left,
             Kind::ApiRefuses | Kind::NoJson => told == "400",
