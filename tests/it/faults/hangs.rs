@@ -163,12 +163,7 @@ async fn a_cli_that_does_not_heed_an_interrupt_is_ended_within_a_second() {
         });
         let app = fake.app().await;
         let places = free_places(&app).await;
-        let mut question = ask("hello");
-        question["stream"] = json!(true);
-        let open = app.chat(&question).await;
-        eventually(PATIENCE, "it is in mid-answer", || fake.file("told").exists()).await;
-        drop(open);
-        fake.gone_within(SOON).await;
+        leave_in_mid_answer(&app, &fake).await;
         assert!(fake.heard().contains(r#""subtype":"interrupt""#), "it was interrupted first");
         fake.follow(&Script::default());
         is_as_before(&app, &fake, places).await;
@@ -180,6 +175,16 @@ async fn a_cli_that_does_not_heed_an_interrupt_is_ended_within_a_second() {
         seen.note(outcome);
     }
     seen.tell(Class::Hang, fault, Asked::Streaming);
+}
+
+/// Goes away once the file `told` says that the answer is under way; the group is gone soon.
+async fn leave_in_mid_answer(app: &TestApp, fake: &FakeCli) {
+    let mut question = ask("hello");
+    question["stream"] = json!(true);
+    let open = app.chat(&question).await;
+    eventually(PATIENCE, "it is in mid-answer", || fake.file("told").exists()).await;
+    drop(open);
+    fake.gone_within(SOON).await;
 }
 
 /// Where nothing but its kill ends it, and nothing ends it soon.
@@ -232,12 +237,7 @@ async fn a_cli_that_is_hard_to_end_is_gone_within_a_second(
     assert!(begun.elapsed() >= SHORT, "not before the deadline");
 
     std::fs::remove_file(fake.file("told")).expect("a file");
-    let mut question = ask("hello");
-    question["stream"] = json!(true);
-    let open = app.chat(&question).await;
-    eventually(PATIENCE, "it is in mid-answer", || fake.file("told").exists()).await;
-    drop(open);
-    fake.gone_within(SOON).await;
+    leave_in_mid_answer(&app, &fake).await;
     fake.follow(&Script::default());
     is_as_before(&app, &fake, places).await;
     seen::tell(
