@@ -191,7 +191,11 @@ fn every_recording_is_cut() {
     for recording in recordings {
         let path = recording.expect("an entry").path();
         let name = path.file_stem().expect("a name").to_str().expect("UTF-8");
-        assert_eq!(known.matches(&format!("(\"{name}\")]")).count(), 1, "{name} is in the list that both tests have");
+        assert_eq!(
+            known.matches(&format!("(\"{name}\")]")).count(),
+            1,
+            "{name} is in the list that both tests have"
+        );
     }
 }
 
