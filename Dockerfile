@@ -65,7 +65,7 @@ COPY --from=cli /cli/program/LICENSE.md /usr/share/doc/claude-code/LICENSE.md
 COPY --from=cli /cli/program/claude /usr/local/bin/claude
 COPY --from=couplet /build/target/release/couplet /usr/local/bin/couplet
 
-# Beyond loopback Couplet does not start without COUPLET_API_KEYS, and with COUPLET_DEMO=never not without a sign-in.
+# Beyond loopback Couplet does not start without a key, and with COUPLET_DEMO=never not without a sign-in.
 ENV HOST=0.0.0.0 \
     PORT=8000 \
     COUPLET_STATE_DIR=/var/lib/couplet \

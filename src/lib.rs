@@ -30,7 +30,7 @@ pub mod wire;
 
 use std::future::Future;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -99,12 +99,16 @@ pub async fn run(
     tokio::task::spawn_blocking(|| ()).await.map_err(io::Error::other)?;
     let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
     let keeping_up = access.keep_up(stop.clone());
+    let open = connections.clone();
     let server = http::server::serve(listener, router, connections, drain.clone(), stop.clone());
     let end = async {
         shutdown.await;
         tracing::info!("shutting down");
         drain.cancel();
+        let until = Instant::now() + config.shutdown_grace;
         tenants.shut_down(config.shutdown_grace).await;
+        // Its turn is over, but not every client has read all of its answer.
+        open.answers_ended(until).await;
         stop.cancel();
     };
     tokio::join!(server, keeping_up, end);

@@ -35,7 +35,7 @@ pub const SETTING: &str = "COUPLET_SANDBOX";
 pub enum SandboxMode {
     /// As far as the kernel can.
     Auto,
-    /// At least as to files; where the kernel cannot, nothing is started.
+    /// At least as to files and system calls; where the kernel cannot, nothing is started.
     Require,
     /// Not at all.
     #[default]
@@ -75,11 +75,7 @@ impl fmt::Display for SandboxSettings {
             (SandboxMode::Off, _) => write!(f, "off, by {SETTING}"),
             (_, support @ Support::Landlock { .. }) => {
                 write!(f, "{support}")?;
-                if support.confines().len() < Support::ALL.len() {
-                    f.write_str(" (a newer kernel does more)")
-                } else {
-                    Ok(())
-                }
+                f.write_str(if support.is_partial() { " (a newer kernel does more)" } else { "" })
             }
             (_, Support::Missing(why)) => write!(f, "none: {why}"),
         }
@@ -107,18 +103,20 @@ pub struct MorePath {
 /// What the kernel can confine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Support {
-    /// Landlock, in this version of its interface.
+    /// Landlock.
     Landlock {
-        /// 1 and more.
+        /// The version of its interface, 1 and more.
         abi: u32,
+        /// Whether there are filters of system calls too.
+        refuses_calls: bool,
     },
     /// Nothing, and why.
     Missing(&'static str),
 }
 
 impl Support {
-    /// What there is to be confined, and since which ABI it is.
-    const ALL: [(u32, &'static str); 3] = [(1, "files"), (4, "network"), (6, "signals")];
+    /// What Landlock can confine, and since which ABI.
+    const BY_LANDLOCK: [(u32, &'static str); 3] = [(1, "files"), (4, "network"), (6, "signals")];
 
     /// What the kernel that this program runs on can; asked once.
     #[must_use]
@@ -127,34 +125,31 @@ impl Support {
         &SUPPORT
     }
 
-    /// What is confined: files from ABI 1 on, TCP from 4 on, signals and sockets without a path from 6 on.
+    /// What is confined: files from ABI 1 on, TCP from 4 on, signals and sockets without a path from 6 on; and what goes past
+    /// Landlock, if system calls can be refused.
     #[must_use]
     pub fn confines(&self) -> Vec<&'static str> {
-        let Self::Landlock { abi } = *self else { return Vec::new() };
-        Self::ALL.into_iter().filter(|(first, _)| abi >= *first).map(|(_, what)| what).collect()
+        let Self::Landlock { abi, refuses_calls } = *self else { return Vec::new() };
+        let by_landlock = Self::BY_LANDLOCK.into_iter().filter(|(first, _)| abi >= *first);
+        by_landlock.map(|(_, what)| what).chain(refuses_calls.then_some("system calls")).collect()
+    }
+
+    /// Whether there is more than this kernel does.
+    fn is_partial(&self) -> bool {
+        self.confines().len() <= Self::BY_LANDLOCK.len()
     }
 }
 
 impl fmt::Display for Support {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Landlock { abi } => write!(f, "Landlock ABI {abi}: {}", self.confines().join(", ")),
+            Self::Landlock { abi, .. } => write!(f, "Landlock ABI {abi}: {}", self.confines().join(", ")),
             Self::Missing(why) => f.write_str(why),
         }
     }
 }
 
 impl SandboxMode {
-    /// As it is written in settings.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Require => "require",
-            Self::Off => "off",
-        }
-    }
-
     /// What is confined on this machine.
     #[must_use]
     pub fn confines(self) -> Vec<&'static str> {
@@ -245,7 +240,12 @@ mod tests {
             (4, "Landlock ABI 4: files, network"),
             (7, "Landlock ABI 7: files, network, signals"),
         ] {
-            assert_eq!(Support::Landlock { abi }.to_string(), said);
+            let alone = Support::Landlock { abi, refuses_calls: false };
+            assert_eq!(alone.to_string(), said);
+            assert!(alone.is_partial(), "{said}");
+            let with_filter = Support::Landlock { abi, refuses_calls: true };
+            assert_eq!(with_filter.to_string(), format!("{said}, system calls"));
+            assert_eq!(with_filter.is_partial(), abi < 6);
         }
         assert!(Support::Missing("no").confines().is_empty());
         assert!(SandboxMode::Off.confines().is_empty());
@@ -257,7 +257,7 @@ mod tests {
         assert!(SandboxMode::Auto.announce(&missing).is_ok() && SandboxMode::Off.announce(&missing).is_ok());
         let refusal = SandboxMode::Require.announce(&missing).unwrap_err().to_string();
         assert!(refusal.contains("COUPLET_SANDBOX") && refusal.contains("there is none"), "{refusal}");
-        assert!(SandboxMode::Require.announce(&Support::Landlock { abi: 1 }).is_ok());
+        assert!(SandboxMode::Require.announce(&Support::Landlock { abi: 1, refuses_calls: false }).is_ok());
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! `couplet` and `couplet serve`: the server.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use couplet::claude::installed::Probe;
 use couplet::claude::sandbox::Support;
 use couplet::config::{Config, ConfigError, ServeArguments, Settings, Surroundings};
+use couplet::http::server::BACKLOG;
 use couplet::logging::{self, Log};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -58,9 +60,19 @@ async fn listen(config: &mut Config) -> std::io::Result<TcpListener> {
     })?;
     tracing::debug!(version, "the Claude Code CLI is there");
     config.claude.process.version = Some(version);
-    TcpListener::bind(config.address).await.map_err(|error| {
+    listen_on(config.address).map_err(|error| {
         std::io::Error::new(error.kind(), format!("Cannot listen on {}: {error}.", config.address))
     })
+}
+
+/// As [`TcpListener::bind`] does, but the system keeps more connections until they are accepted: of 200 clients that come in the
+/// same moment it would leave some without an answer, and these would try again a second later.
+fn listen_on(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A server that was ended just now leaves connections that nobody closed.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Has a write beyond the largest file that this process may make (`ulimit -f`) fail like one to a full disk. Left alone, the signal

@@ -42,8 +42,8 @@ settings! {
             unset = "`couplet` in XDG_STATE_HOME or ~/.local/state", example = "/var/lib/couplet";
     }
     "What the CLI may touch" {
-        /// Whether the kernel (Linux, with Landlock) keeps processes of the CLI from all files, programs and ports that they do
-        /// not need: as far as it can, or else nothing is started, or not at all.
+        /// Whether the kernel (Linux, with Landlock and seccomp) keeps processes of the CLI from all files, programs and ports that
+        /// they do not need: as far as it can; or nothing is started where not even files can be confined; or not at all.
         sandbox: SandboxMode, "COUPLET_SANDBOX", default = "auto";
         /// Files and folders that the CLI may read and execute nevertheless, for an installation out of the ordinary.
         sandbox_paths: Vec<MorePath>, "COUPLET_SANDBOX_PATHS", unset = "none", example = "/opt/node";
@@ -53,7 +53,7 @@ settings! {
         demo: DemoChoice, "COUPLET_DEMO", default = "auto";
     }
     "Where to listen" {
-        /// Address to listen on; beyond loopback only with `COUPLET_API_KEYS`.
+        /// Address to listen on; beyond loopback only with keys.
         host: IpAddr, "HOST", default = "127.0.0.1";
         /// Port to listen on; 0 takes a free one.
         port: u16, "PORT", default = "8000";
@@ -62,8 +62,9 @@ settings! {
         /// Keys that open the server, beside those that `couplet keys new` makes. Without any, every key will do, on loopback
         /// only.
         api_keys: Words, "COUPLET_API_KEYS", unset = "every key will do, on loopback only";
-        /// The key that opens what only the operator may do, under `/admin`, and `/metrics`.
-        admin_key: Option<OneWord>, "COUPLET_ADMIN_KEY", unset = "nobody may do that";
+        /// The key that opens what only the operator may do: `/admin/…`, `/auth/logout` and `/metrics`.
+        admin_key: Option<OneWord>, "COUPLET_ADMIN_KEY",
+            unset = "nobody may do that, but keys of the default tenant see `/metrics`";
         /// How JSON Web Tokens are signed that open the server too. What a token says of it counts for nothing.
         jwt_algorithm: Option<JwtAlgorithm>, "COUPLET_JWT_ALGORITHM", unset = "tokens open nothing", example = "EdDSA";
         /// What their signatures are checked with: the secret of HS256 (32 characters at least), or the issuer's public key.

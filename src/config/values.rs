@@ -216,6 +216,14 @@ impl Value for Text {
 /// Makes an enum a kind of value: one word each.
 macro_rules! choices {
     ($type:ty { $($variant:ident = $word:literal),+ $(,)? }) => {
+        impl $type {
+            /// As it is written in settings.
+            #[must_use]
+            pub fn as_str(&self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+        }
+
         impl $crate::config::values::Value for $type {
             fn allowed() -> String {
                 [$($word),+].join(", ")
@@ -229,7 +237,7 @@ macro_rules! choices {
             }
 
             fn shown(&self) -> serde_json::Value {
-                serde_json::json!(match self { $(Self::$variant => $word,)+ })
+                serde_json::json!(self.as_str())
             }
         }
     };

@@ -1,5 +1,7 @@
 //! Reading the body of a request: so large, so slow and of so many pieces, and no more of them at once than there is room for.
 
+mod places;
+
 use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,9 +11,11 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 use tower_http::decompression::RequestDecompressionLayer;
+
+use places::{LARGE, Place, Size};
 
 use super::connections::ConnectionSettings;
 use super::connections::connection::Connection;
@@ -26,21 +30,11 @@ use crate::wire::parse::{Parsed, parse};
 /// The largest body, in bytes, unpacked. Anthropic's API takes 32 MB.
 const MAX_BODY: usize = 32 * 1024 * 1024;
 
-/// How long a large body may wait for its place.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// How much faster a large body must come where all places are taken: the largest one within a minute and a half.
+/// How much faster a body must come where others wait for its place: the largest one within a minute and a half.
 const HURRY: u32 = 16;
 
-/// How often it is looked whether they are.
+/// How often it is looked whether they do.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// A body of more bytes is looked at where nobody else has to wait for it.
-const LARGE: usize = 1024 * 1024;
-
-/// So many large bodies are in memory side by side, from their first [`LARGE`] bytes until they are looked at: a packed one takes
-/// its sender next to nothing.
-static LARGE_IN_MEMORY: Semaphore = Semaphore::const_new(8);
 
 /// So many large bodies are looked at side by side: JSON takes a multiple of its bytes while it is read.
 static LARGE_AT_ONCE: Semaphore = Semaphore::const_new(2);
@@ -81,7 +75,7 @@ pub async fn read_as<T: Send + 'static>(
         // What is not here yet would hold up the end, and then be refused.
         () = drained => return Err(shutting_down()),
     };
-    if body.len() <= LARGE {
+    if body.len() <= LARGE.over {
         return form(&body);
     }
     let at_once = LARGE_AT_ONCE.acquire().await;
@@ -102,8 +96,8 @@ fn shutting_down() -> ApiError {
     failure::api_error(&TurnFailure::ShuttingDown, wall_clock::now())
 }
 
-/// The bytes, and a large one's place.
-async fn bytes(request: Request) -> Result<(Vec<u8>, Option<SemaphorePermit<'static>>), ApiError> {
+/// The bytes, and their place if they need one.
+async fn bytes(request: Request) -> Result<(Vec<u8>, Option<Place>), ApiError> {
     let headers = request.headers();
     if !is_json(headers) {
         let message = "The body must be JSON: send `content-type: application/json`.";
@@ -122,11 +116,12 @@ async fn bytes(request: Request) -> Result<(Vec<u8>, Option<SemaphorePermit<'sta
     let fast_enough =
         connection.as_ref().map_or_else(|| ConnectionSettings::default().body, |of| of.body_pace());
     let mut body = Limited::new(request.into_body(), MAX_BODY);
-    let (mut read, mut place) = (Vec::new(), None);
+    let (mut read, mut place) = (Vec::new(), None::<Place>);
     let mut begun = Instant::now();
     let mut last = begun;
     loop {
-        let now_asked = if place.is_some() { hurried_where_others_wait(fast_enough) } else { fast_enough };
+        let now_asked =
+            place.as_ref().map_or(fast_enough, |place| hurried_where_others_wait(fast_enough, place));
         let deadline = now_asked.deadline(begun, last, read.len());
         // Whether others wait is another matter in a moment.
         let until = if place.is_some() { deadline.min(Instant::now() + LOOK) } else { deadline };
@@ -144,8 +139,11 @@ async fn bytes(request: Request) -> Result<(Vec<u8>, Option<SemaphorePermit<'sta
         last = Instant::now();
         let frame = frame.map_err(|error| unreadable(&*error))?;
         let Ok(piece) = frame.into_data() else { continue };
-        if place.is_none() && read.len() + piece.len() > LARGE {
-            place = Some(place_in_memory().await?);
+        if let Some(size) = Size::of(read.len() + piece.len())
+            && place.as_ref().is_none_or(|place| !std::ptr::eq(place.size(), size))
+        {
+            // The smaller one's place is kept meanwhile: what was read takes it.
+            place = Some(size.place().await.ok_or_else(busy)?);
             // That was not the client's time.
             begun += last.elapsed();
             last = Instant::now();
@@ -155,18 +153,15 @@ async fn bytes(request: Request) -> Result<(Vec<u8>, Option<SemaphorePermit<'sta
     Ok((read, place))
 }
 
-async fn place_in_memory() -> Result<SemaphorePermit<'static>, ApiError> {
-    let place = tokio::time::timeout(PATIENCE, LARGE_IN_MEMORY.acquire()).await;
-    place.ok().and_then(Result::ok).ok_or_else(|| failure::api_error(&TurnFailure::Busy, wall_clock::now()))
+fn busy() -> ApiError {
+    failure::api_error(&TurnFailure::Busy, wall_clock::now())
 }
 
-/// Where all places are taken, those who have one must be faster than a slow line is: a few senders who take their time would keep
-/// everybody else's large bodies out.
-fn hurried_where_others_wait(pace: Pace) -> Pace {
-    if LARGE_IN_MEMORY.available_permits() > 0 {
-        return pace;
-    }
-    Pace { bytes_per_second: pace.bytes_per_second.saturating_mul(HURRY), ..pace }
+/// Who has a place that others wait for must be faster than a slow line is: a few senders who take their time would keep everybody
+/// else's bodies out.
+fn hurried_where_others_wait(pace: Pace, place: &Place) -> Pace {
+    let by = if place.is_wanted() { HURRY } else { 1 };
+    Pace { bytes_per_second: pace.bytes_per_second.saturating_mul(by), ..pace }
 }
 
 fn unreadable(error: &(dyn Error + Send + Sync + 'static)) -> ApiError {
@@ -212,15 +207,17 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::places::MEDIUM;
     use super::*;
     use axum::body::Body;
+    use futures_util::StreamExt;
     use std::sync::mpsc;
 
     #[tokio::test]
     async fn a_large_body_that_is_looked_at_keeps_its_places_though_its_client_is_gone() {
-        let body = Body::from(vec![b' '; LARGE + 1]);
+        let body = Body::from(vec![b' '; LARGE.over + 1]);
         let request = Request::post("/").header(CONTENT_TYPE, "application/json").body(body).unwrap();
-        let free = || (LARGE_AT_ONCE.available_permits(), LARGE_IN_MEMORY.available_permits());
+        let free = || (LARGE_AT_ONCE.available_permits(), LARGE.free());
         let before = free();
         let (begun, mut begins) = tokio::sync::mpsc::channel(1);
         let (end, ends) = mpsc::channel::<()>();
@@ -240,5 +237,41 @@ mod tests {
             }
         };
         tokio::time::timeout(Duration::from_secs(20), given_back).await.unwrap();
+    }
+
+    /// A body whose end never comes.
+    fn held_open(bytes: usize) -> Request {
+        let begun = futures_util::stream::iter([Ok::<_, std::io::Error>(vec![b' '; bytes])]);
+        let body = Body::from_stream(begun.chain(futures_util::stream::pending()));
+        Request::post("/").header(CONTENT_TYPE, "application/json").body(body).unwrap()
+    }
+
+    #[tokio::test]
+    async fn bodies_that_are_no_small_ones_have_a_bound_on_their_sum() {
+        let read = |request| tokio::spawn(read_as(request, |body| Ok(body.len())));
+        let held: Vec<_> = (0..MEDIUM.free()).map(|_| read(held_open(MEDIUM.over + 1))).collect();
+        let all_taken = async {
+            while MEDIUM.free() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), all_taken).await.unwrap();
+        let of = |bytes| {
+            let body = Body::from(vec![b' '; bytes]);
+            Request::post("/").header(CONTENT_TYPE, "application/json").body(body).unwrap()
+        };
+        assert_eq!(
+            read(of(MEDIUM.over)).await.unwrap().unwrap(),
+            MEDIUM.over,
+            "a small one waits for nobody"
+        );
+        let mut next = read(of(MEDIUM.over + 1));
+        let in_time = tokio::time::timeout(Duration::from_millis(300), &mut next).await;
+        assert!(in_time.is_err(), "it waits for a place");
+        held[0].abort();
+        assert_eq!(next.await.unwrap().unwrap(), MEDIUM.over + 1);
+        for one in held {
+            one.abort();
+        }
     }
 }

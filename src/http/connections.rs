@@ -20,7 +20,7 @@ pub mod service;
 pub mod stream;
 pub mod turned_away;
 
-use std::collections::HashMap;
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -38,9 +38,11 @@ pub struct ConnectionSettings {
     pub max: Option<usize>,
     /// For a request's head, from its first byte to its last.
     pub head: Duration,
-    /// Without a request. More than the minute that reverse proxies keep a connection to use it again: who closes first must not be
-    /// the server, since a request may be on its way.
+    /// Without a request, of a client that was never let in.
     pub idle: Duration,
+    /// Without another request, of one that was. More than the ten minutes that load balancers keep a connection to use it again: who
+    /// closes first must not be the server, since a request may be on its way.
+    pub kept: Duration,
     /// For a request's body.
     pub body: Pace,
     /// For reading an answer, of those who were let in.
@@ -57,6 +59,7 @@ impl Default for ConnectionSettings {
             max: None,
             head: Duration::from_secs(30),
             idle: Duration::from_secs(75),
+            kept: Duration::from_secs(620),
             body: Pace { pause: Duration::from_secs(30), bytes_per_second: 32 * 1024 },
             // Beyond the five minutes after which a turn that nobody reads ends with an error.
             answer: Pace { pause: Duration::from_secs(330), bytes_per_second: 1024 },
@@ -65,6 +68,12 @@ impl Default for ConnectionSettings {
         }
     }
 }
+
+/// After it was looked in vain for one that can be spared: so long nobody looks again. It takes a look at each.
+const NO_LOOK: Duration = Duration::from_millis(50);
+
+/// How often it is looked whether answers are at their end.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// All connections of a server. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -81,6 +90,8 @@ struct Inner {
 struct Open {
     each: HashMap<u64, Arc<Connection>>,
     next: u64,
+    /// None can be spared until then.
+    all_needed_until: Option<Instant>,
 }
 
 /// A connection's place; it is free again when this is dropped.
@@ -126,11 +137,28 @@ impl Connections {
     }
 
     fn make_room(&self, open: &mut Open, now: Instant) -> bool {
-        let spare = open.each.iter().filter_map(|(number, one)| Some((one.spare(now)?, *number))).max();
-        let Some(evicted) = spare.and_then(|(_, number)| open.each.remove(&number)) else { return false };
-        evicted.cut(Cut::Evicted);
-        self.0.counts.are_open(open.each.len());
-        true
+        if open.all_needed_until.is_some_and(|until| now < until) {
+            return false;
+        }
+        let spare = open.each.iter().filter_map(|(number, one)| Some((one.spare(now)?, *number)));
+        let mut spare: BinaryHeap<_> = spare.collect();
+        while let Some((_, number)) = spare.pop() {
+            // It may have asked something since it was looked at.
+            if open.each.get(&number).is_some_and(|one| one.evict(now)) {
+                open.each.remove(&number);
+                self.0.counts.are_open(open.each.len());
+                return true;
+            }
+        }
+        open.all_needed_until = Some(now + NO_LOOK);
+        false
+    }
+
+    /// Waits until no answer is on its way to a client any more, or until then.
+    pub async fn answers_ended(&self, until: Instant) {
+        while self.in_the_middle() > 0 && Instant::now() < until {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Closes those whose clients have not done their part in time.
@@ -141,12 +169,18 @@ impl Connections {
         }
     }
 
+    /// On how many of them an answer is not at its end.
+    #[must_use]
+    pub fn in_the_middle(&self) -> usize {
+        self.open().each.values().filter(|connection| connection.is_in_the_middle()).count()
+    }
+
     /// How often all of them must be looked at, so that none has much more than its time.
     #[must_use]
     pub fn interval(&self) -> Duration {
-        let ConnectionSettings { head, idle, answer, refusal, leaving, .. } = self.0.settings;
+        let ConnectionSettings { head, idle, kept, answer, refusal, leaving, .. } = self.0.settings;
         let shortest =
-            [head, idle, answer.pause, refusal.pause, leaving].into_iter().min().unwrap_or_default();
+            [head, idle, kept, answer.pause, refusal.pause, leaving].into_iter().min().unwrap_or_default();
         (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(1))
     }
 
@@ -212,6 +246,8 @@ mod tests {
         assert!(!connections.make_room(&mut connections.open(), later));
         connection.answer_handed_out(true);
         connection.answer_ended(false);
+        assert!(!connections.make_room(&mut connections.open(), later), "it was looked just now");
+        let later = later + NO_LOOK;
         assert!(connections.make_room(&mut connections.open(), later), "but while it is idle");
         assert!(connection.is_cut());
     }

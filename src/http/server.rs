@@ -33,8 +33,8 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// from a client that reads 2 KB in a second nothing would be heard for ten minutes.
 const UNSENT: usize = 128 * 1024;
 
-/// How many connections the system keeps until they are accepted.
-const BACKLOG: usize = 1024;
+/// How many connections the system is to keep until they are accepted.
+pub const BACKLOG: u32 = 1024;
 
 /// How often a connection is looked at whose first request has not come when it is to end.
 const LOOK: Duration = Duration::from_millis(10);
@@ -98,10 +98,14 @@ pub async fn serve(
         }
     }
     server.take_those_that_wait(listener);
-    let Server { tasks, cut, .. } = server;
+    let Server { tasks, cut, all, .. } = server;
     tasks.close();
     if tokio::time::timeout(LAST_WORDS, tasks.wait()).await.is_err() {
-        tracing::warn!("some connections were closed in the middle of a response");
+        // The others have their answers, and only go on sending.
+        let count = all.in_the_middle();
+        if count > 0 {
+            tracing::warn!(count, "connections were closed in the middle of a response");
+        }
         cut.cancel();
         tasks.wait().await;
     }

@@ -189,6 +189,7 @@ async fn no_canary_gets_out_when_the_server_ends_in_mid_answer() {
     stage.look_at_log("the end", &[]);
     stage.look_at_files("the end");
     assert!(stage.leaks.is_empty(), "{}", stage.leaks.join("\n"));
+    stage::tell("where the server ends in mid-answer", 3);
 }
 
 /// A process that is set up ahead is told a system prompt before anybody asks it.

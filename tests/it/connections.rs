@@ -26,6 +26,7 @@ fn short() -> ConnectionSettings {
         max: None,
         head: pause,
         idle: 2 * pause,
+        kept: 2 * pause,
         body: Pace { pause, bytes_per_second: 1024 },
         answer: Pace { pause: 2 * pause, bytes_per_second: 1024 },
         refusal: Pace { pause, bytes_per_second: 1024 },

@@ -254,11 +254,11 @@ async fn a_cli_that_the_sandbox_stops_says_so_and_names_the_setting() {
 #[tokio::test]
 async fn health_says_what_is_confined() {
     let fake = FakeCli::new(&Script::default());
-    for mode in [SandboxMode::Auto, SandboxMode::Off] {
+    for (mode, word) in [(SandboxMode::Auto, "auto"), (SandboxMode::Off, "off")] {
         let app = fake.app_with(|config: &mut Config| config.claude.process.sandbox.mode = mode).await;
         let confines =
             if mode == SandboxMode::Off { Vec::new() } else { Support::of_this_kernel().confines() };
-        let expected = json!({"mode": mode.as_str(), "confines": confines});
+        let expected = json!({"mode": word, "confines": confines});
         let health: Value = app.health().await;
         assert_eq!(health["sandbox"], expected);
     }

@@ -30,6 +30,7 @@ pub fn confine(rules: &Rules) -> io::Result<()> {
         return Err(io::Error::other(format!("it cannot be confined: {}", missing(status.landlock))));
     }
     match calls::refuse(rules.writes_files()) {
+        // Where it is not required, what is confined is told without it ([`ask_kernel`]).
         Err(error) if rules.is_required => {
             Err(io::Error::other(format!("its system calls cannot be confined: {error}")))
         }
@@ -57,19 +58,20 @@ fn enforce(rules: &Rules) -> Result<RestrictionStatus, RulesetError> {
         .restrict_self()
 }
 
-/// Tries it on a thread of its own, which ends at once: Landlock holds for the thread that asks for it.
+/// Tries it on a thread of its own, which ends at once: both hold for the thread that asks for them.
 pub fn ask_kernel() -> Support {
-    let tried =
-        std::thread::Builder::new().name("couplet-landlock".to_owned()).spawn(|| enforce(&Rules::default()));
-    let status = tried.map(std::thread::JoinHandle::join);
-    match status {
-        Ok(Ok(Ok(RestrictionStatus {
-            landlock: LandlockStatus::Available { effective_abi, kernel_abi },
-            ..
-        }))) => Support::Landlock {
-            abi: kernel_abi.and_then(|abi| abi.try_into().ok()).unwrap_or(effective_abi as u32),
-        },
-        Ok(Ok(Ok(status))) => Support::Missing(missing(status.landlock)),
+    let tried = std::thread::Builder::new()
+        .name("couplet-landlock".to_owned())
+        .spawn(|| enforce(&Rules::default()).map(|status| (status, calls::refuse(false).is_ok())));
+    match tried.map(std::thread::JoinHandle::join) {
+        Ok(Ok(Ok((
+            RestrictionStatus { landlock: LandlockStatus::Available { effective_abi, kernel_abi }, .. },
+            refuses_calls,
+        )))) => {
+            let abi = kernel_abi.and_then(|abi| abi.try_into().ok()).unwrap_or(effective_abi as u32);
+            Support::Landlock { abi, refuses_calls }
+        }
+        Ok(Ok(Ok((status, _)))) => Support::Missing(missing(status.landlock)),
         _ => Support::Missing("the kernel refuses to set Landlock up"),
     }
 }

@@ -12,6 +12,9 @@ use crate::metrics::connections::{ConnectionCounts, Cut};
 /// A connection that came or moved less than this ago makes no room: its request may be on its way.
 const YOUNG: Duration = Duration::from_secs(1);
 
+/// Who owes the server something for less than this makes no room either: lines are slow at times.
+const SLOW: Duration = Duration::from_secs(10);
+
 /// So long its first request may be on its way over a connection that came when the server was told to end.
 const MOMENT: Duration = Duration::from_millis(500);
 
@@ -30,6 +33,10 @@ struct State {
     open: u32,
     /// For how many of them the client waits for the server, not the server for the client.
     ours: u32,
+    /// When it was accepted.
+    came: Instant,
+    /// When the head of its last request was complete.
+    asked: Instant,
     /// When a client last did its part: came, or took a piece of an answer; or an answer ended.
     moved: Instant,
     /// Whether anything came.
@@ -68,7 +75,9 @@ enum Standing {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Spare {
     is_a_stranger_s: bool,
-    idle: Duration,
+    /// Nothing is asked on it.
+    is_idle: bool,
+    time: Duration,
 }
 
 impl State {
@@ -76,6 +85,29 @@ impl State {
     /// connection, and tells neither: what comes later belongs to another request.
     fn awaits_rest(&self, now: Instant) -> bool {
         self.body_is_open && (self.open > 0 || now.saturating_duration_since(self.moved) < YOUNG)
+    }
+
+    /// How well it can be spared, if it can: not one whose client waits for the server, nor one that has come just now.
+    fn spare(&self, now: Instant) -> Option<Spare> {
+        let is_a_stranger_s = !self.is_let_in;
+        let is_idle = self.open == 0 && self.stuck.is_none();
+        let owes_since = match &self.stuck {
+            Some(stuck) => Some(stuck.since),
+            // However much of a body has come: a byte now and then is to protect nobody.
+            None if self.body_is_open => Some(self.asked),
+            None => (self.ours == 0).then_some(self.moved),
+        };
+        let (since, at_least) = if is_a_stranger_s {
+            // What strangers are told earns them nothing: who asks again and again is no younger for it.
+            (if is_idle || self.ours == 0 { self.came } else { return None }, YOUNG)
+        } else if is_idle {
+            (self.head_since.map_or(self.moved, |head| head.max(self.moved)), YOUNG)
+        } else {
+            (owes_since?, SLOW)
+        };
+        let time = now.saturating_duration_since(since);
+        let can_go = time > at_least || self.leaving_since.is_some();
+        can_go.then_some(Spare { is_a_stranger_s, is_idle, time })
     }
 }
 
@@ -91,6 +123,8 @@ impl Connection {
         let state = State {
             open: 0,
             ours: 0,
+            came: now,
+            asked: now,
             moved: now,
             has_begun: false,
             head_since: None,
@@ -164,6 +198,7 @@ impl Connection {
         state.open += 1;
         state.ours += 1;
         state.head_since = None;
+        state.asked = Instant::now();
         state.body_is_open = has_body;
     }
 
@@ -208,20 +243,31 @@ impl Connection {
         self.state().leaving_since.get_or_insert_with(Instant::now);
     }
 
-    /// Closes it.
-    pub(super) fn cut(&self, why: Cut) {
-        if !self.close.is_cancelled() {
-            self.counts.was_cut(why);
-            self.close.cancel();
-        }
-    }
-
     /// Closes it if its client has not done its part.
     pub(super) fn cut_if_overdue(&self, now: Instant) {
-        match self.standing(now) {
+        // Nothing happens on it meanwhile: a request that comes in this moment finds it closed, or keeps it open.
+        let state = self.state();
+        match self.standing(&state, now) {
             Standing::InTime => {}
             Standing::HasLeft => self.close.cancel(),
             Standing::Overdue(why) => self.cut(why),
+        }
+    }
+
+    /// Closes it if it can be spared.
+    pub(super) fn evict(&self, now: Instant) -> bool {
+        let state = self.state();
+        let can_go = state.spare(now).is_some();
+        if can_go {
+            self.cut(Cut::Evicted);
+        }
+        can_go
+    }
+
+    fn cut(&self, why: Cut) {
+        if !self.close.is_cancelled() {
+            self.counts.was_cut(why);
+            self.close.cancel();
         }
     }
 
@@ -231,16 +277,15 @@ impl Connection {
     }
 
     /// Whether the time is over for what its client has to do.
-    fn standing(&self, now: Instant) -> Standing {
-        let state = self.state();
-        let ConnectionSettings { head, idle, answer, refusal, leaving, .. } = self.settings;
+    fn standing(&self, state: &State, now: Instant) -> Standing {
+        let ConnectionSettings { head, idle, kept, answer, refusal, leaving, .. } = self.settings;
         let is_over = |since: Instant, limit: Duration| now.saturating_duration_since(since) > limit;
         if let Some(since) = state.leaving_since {
             return if is_over(since, leaving) { Standing::HasLeft } else { Standing::InTime };
         }
         let overdue =
             |is_over: bool, why: Cut| if is_over { Standing::Overdue(why) } else { Standing::InTime };
-        let reading = if state.is_let_in { answer } else { refusal };
+        let (reading, idle) = if state.is_let_in { (answer, kept) } else { (refusal, idle) };
         if let Some(Stuck { since, moved, taken }) = state.stuck {
             return overdue(now > reading.deadline(since, moved, taken), Cut::Unread);
         }
@@ -253,13 +298,15 @@ impl Connection {
         }
     }
 
-    /// How well it can be spared, if it can. One that asks something and was let in cannot, nor one that has come just now.
-    pub(super) fn spare(&self, now: Instant) -> Option<Spare> {
+    /// Whether an answer is not at its end, or its client has not taken it.
+    pub(super) fn is_in_the_middle(&self) -> bool {
         let state = self.state();
-        let idle = now.saturating_duration_since(state.moved);
-        let is_needed = state.open > 0 && (state.is_let_in || state.ours > 0);
-        let can_go = !is_needed && (idle > YOUNG || state.leaving_since.is_some());
-        can_go.then_some(Spare { is_a_stranger_s: !state.is_let_in, idle })
+        state.leaving_since.is_none() && (state.open > 0 || state.stuck.is_some())
+    }
+
+    /// How well it can be spared, if it can.
+    pub(super) fn spare(&self, now: Instant) -> Option<Spare> {
+        self.state().spare(now)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -278,7 +325,7 @@ mod tests {
 
     /// Why it is over after so many seconds.
     fn over_after(connection: &Connection, seconds: u64) -> Standing {
-        connection.standing(Instant::now() + Duration::from_secs(seconds))
+        connection.standing(&connection.state(), Instant::now() + Duration::from_secs(seconds))
     }
 
     #[test]
@@ -305,7 +352,12 @@ mod tests {
         assert_eq!(over_after(&connection, 3600), Standing::InTime);
         connection.answer_handed_out(true);
         connection.answer_ended(false);
-        assert_eq!(over_after(&connection, 76), Standing::Overdue(Cut::Idle));
+        assert_eq!(
+            over_after(&connection, 610),
+            Standing::InTime,
+            "load balancers keep connections for ten minutes"
+        );
+        assert_eq!(over_after(&connection, 621), Standing::Overdue(Cut::Idle));
     }
 
     #[test]
@@ -322,6 +374,72 @@ mod tests {
         assert!(!connection.has_more_to_say(), "it has come or never will");
         connection.bytes_came();
         assert_eq!(over_after(&connection, 31), Standing::Overdue(Cut::Head));
+    }
+
+    #[test]
+    fn one_that_has_its_answer_is_not_cut_off_though_its_client_still_sends() {
+        let connection = connection();
+        assert!(!connection.is_in_the_middle());
+        connection.request_came(true);
+        assert!(connection.is_in_the_middle(), "it waits");
+        connection.answer_handed_out(true);
+        connection.bytes_went(10, false);
+        connection.answer_ended(false);
+        assert!(connection.is_in_the_middle(), "it has not taken all of it");
+        connection.bytes_went(10, true);
+        assert!(!connection.is_in_the_middle());
+        connection.request_came(true);
+        connection.leaves();
+        assert!(!connection.is_in_the_middle(), "nothing of this will be read");
+    }
+
+    /// How well it can be spared after so many seconds.
+    fn spare_after(connection: &Connection, seconds: u64) -> Option<Spare> {
+        connection.spare(Instant::now() + Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn what_a_stranger_asks_earns_it_nothing() {
+        let (busy, idle) = (connection(), connection());
+        busy.state().came = Instant::now().checked_sub(Duration::from_secs(5)).unwrap();
+        busy.request_came(false);
+        assert!(spare_after(&busy, 10).is_none(), "it is being answered");
+        busy.answer_handed_out(true);
+        busy.answer_ended(false);
+        assert!(spare_after(&busy, 0) > spare_after(&idle, 2));
+        idle.let_in();
+        assert!(spare_after(&busy, 0) > spare_after(&idle, 600));
+    }
+
+    #[test]
+    fn who_owes_something_makes_room_after_those_who_are_idle() {
+        let [idle, sends, reads, waits] = std::array::from_fn(|_| connection());
+        for one in [&idle, &sends, &reads, &waits] {
+            one.let_in();
+        }
+        sends.request_came(true);
+        reads.request_came(false);
+        reads.answer_handed_out(true);
+        reads.bytes_went(10, false);
+        waits.request_came(true);
+        waits.body_came();
+        assert!(spare_after(&idle, 2) > spare_after(&sends, 600));
+        for owing in [&sends, &reads] {
+            assert!(spare_after(owing, 9).is_none() && spare_after(owing, 11).is_some());
+        }
+        assert!(spare_after(&waits, 3600).is_none(), "the server's turn");
+        sends.bytes_came();
+        assert!(spare_after(&sends, 11).is_some(), "a byte now and then does not help");
+    }
+
+    #[test]
+    fn one_whose_next_request_is_on_its_way_is_not_idle() {
+        let connection = connection();
+        connection.let_in();
+        connection.state().moved = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
+        assert!(spare_after(&connection, 0).is_some());
+        connection.bytes_came();
+        assert!(spare_after(&connection, 0).is_none());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use rstest::rstest;
 use crate::support::command::{Ended, run_with_only};
 use crate::support::couplet_process::PROGRAM;
 use crate::support::fake_cli::program;
+use crate::support::fault_table::{Asked, Class, Tried, saw};
 
 const TOKEN: (&str, &str) = ("CLAUDE_CODE_OAUTH_TOKEN", "sk-ant-oat01-canary");
 const CLI: (&str, &str) = ("CLAUDE_CLI_PATH", "the fake one");
@@ -29,7 +30,6 @@ fn couplet(arguments: &[&str], environment: &[(&'static str, &'static str)]) -> 
 #[case::without_a_cli(&[], &[TOKEN, HOME, ("PATH", "/no/such/folder")], "CLAUDE_CLI_PATH")]
 #[case::with_a_cli_that_is_not_there(&[], &[TOKEN, HOME, ("CLAUDE_CLI_PATH", "/no/such/claude")], "npm install -g")]
 #[case::with_a_cli_that_is_none(&[], &[TOKEN, HOME, ("CLAUDE_CLI_PATH", "/bin/echo")], "npm install -g")]
-#[case::beyond_loopback_without_keys(&["--host", "0.0.0.0"], &[TOKEN, CLI, HOME], "COUPLET_API_KEYS")]
 #[case::beyond_loopback_by_variable(&["serve"], &[TOKEN, CLI, HOME, ("HOST", "::")], "COUPLET_API_KEYS")]
 #[case::with_an_impossible_flag(&["--port", "70000"], &[TOKEN, CLI, HOME], "--port")]
 #[case::with_an_impossible_variable(&[], &[TOKEN, CLI, HOME, ("COUPLET_IDLE_TIMEOUT", "soon")], "variable COUPLET_IDLE_TIMEOUT")]
@@ -46,6 +46,19 @@ fn settings_that_cannot_be_used_end_it_with_2_and_the_remedy(
     assert!(ended.how.ends_with("exit status: 2"), "{ended}");
     assert!(ended.stderr.contains(remedy), "{ended}");
     assert!(!ended.to_string().contains("canary"), "{ended}");
+}
+
+#[test]
+fn beyond_loopback_no_server_starts_without_a_key() {
+    const ADDRESSES: [&str; 4] = ["0.0.0.0", "::", "192.0.2.1", "::ffff:192.0.2.1"];
+    for address in ADDRESSES {
+        let ended = couplet(&["--host", address, "--port", "0"], &[TOKEN, CLI, HOME]);
+        assert!(ended.how.ends_with("exit status: 2"), "{address}: {ended}");
+        assert!(ended.stderr.contains("COUPLET_API_KEYS"), "{address}: {ended}");
+    }
+    let told = "no server: it ends with exit status 2, and a sentence that names the setting";
+    let fault = "it is to listen beyond loopback, and there is no key";
+    saw(Class::Hostile, fault, Asked::Either, told, Tried::Times(ADDRESSES.len() as u64));
 }
 
 #[test]

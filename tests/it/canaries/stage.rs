@@ -328,17 +328,19 @@ impl Stage {
             leaks.is_empty() && wrong.is_empty(),
             "canaries got out:\n{leaks}\nended otherwise:\n{wrong}"
         );
-        let mut seen = Seen::default();
-        seen.note_all(
-            "its own, as it was to be; no canary in the log, others' answers, argv, environments or files",
-            scenarios,
-        );
-        seen.tell(
-            Class::Hostile,
-            &format!("credentials, prompts and answers full of canaries, {what}"),
-            Asked::Either,
-        );
+        tell(what, scenarios);
     }
+}
+
+/// Tells that nothing was found.
+pub fn tell(what: &str, scenarios: usize) {
+    let mut seen = Seen::default();
+    seen.note_all(
+        "its own, as it was to be; no canary in the log, others' answers, argv, environments or files",
+        scenarios,
+    );
+    let fault = format!("credentials, prompts and answers full of canaries, {what}");
+    seen.tell(Class::Hostile, &fault, Asked::Either);
 }
 
 /// The keys that `couplet keys` would have made.

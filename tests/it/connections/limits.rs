@@ -64,18 +64,22 @@ async fn where_all_are_needed_the_next_one_is_told_to_come_again() {
     let app = fake.app_with(|config| config.connections.max = Some(2)).await;
     let waiting: Vec<_> = (0..2).map(|_| tokio::spawn(app.chat_later(&ask("wait")))).collect();
     eventually(PATIENCE, "both are asked", || fake.heard().matches("wait").count() >= 2).await;
-    for _ in 0..3 {
-        let read = exchange(&app, LIVE).await;
+    let ready = b"GET /health/ready HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    for request in [&ready[..], b"POST /v1/chat/completions HTTP/1.1\r\n", b""] {
+        let read = exchange(&app, request).await;
         assert_eq!(statuses(&read), [503], "{read}");
         assert!(read.contains("too_many_connections") && read.contains("\r\nretry-after: 1\r\n"), "{read}");
     }
+    let alive = exchange(&app, LIVE).await;
+    assert_eq!(statuses(&alive), [200], "the process works: {alive}");
+    assert!(alive.ends_with(r#"{"status":"ok"}"#), "{alive}");
     for one in waiting {
         one.abort();
     }
     fake.gone_within(PATIENCE).await;
     assert_eq!(said(&app.answer(&ask("are you well?")).await), "fine");
-    assert_eq!(cut(&app, "turned_away").await, 3);
-    let told = "503 `too_many_connections` at once, with `retry-after`";
+    assert_eq!(cut(&app, "turned_away").await, 4);
+    let told = "503 `too_many_connections` at once, with `retry-after`; /health/live is answered as ever";
     saw(Class::Connection, "all connections are taken by turns", Asked::Either, told, Tried::Times(3));
 }
 

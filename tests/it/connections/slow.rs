@@ -49,6 +49,7 @@ fn settings() -> ConnectionSettings {
         max: Some(4000),
         head: PAUSE,
         idle: PAUSE,
+        kept: PAUSE,
         body: pace,
         answer: pace,
         refusal: pace,

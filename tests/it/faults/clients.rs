@@ -40,10 +40,10 @@ fn name(kind: Leaves, number: usize) -> String {
     format!("<{kind:?}-{number}>")
 }
 
-async fn served(fake: &FakeCli) -> CoupletProcess {
+async fn served(fake: &FakeCli, sandbox: &str) -> CoupletProcess {
     let places = PLACES.to_string();
     let limits = [("COUPLET_MAX_CONCURRENCY", &*places), ("COUPLET_QUEUE_SIZE", &*places)];
-    CoupletProcess::start(fake, &limits).await
+    CoupletProcess::start(fake, &[&limits[..], &[("COUPLET_SANDBOX", sandbox)]].concat()).await
 }
 
 /// The process has everything back that it had before.
@@ -57,7 +57,6 @@ async fn is_as_before(couplet: &CoupletProcess, fake: &FakeCli, descriptors: usi
     let credential =
         std::fs::read_dir(fake.file("state/claude")).expect("a folder").next().expect("a credential's");
     let notes = credential.expect("a folder").path().join("config/sessions");
-    // A confined process makes none.
     let notes: Vec<_> = std::fs::read_dir(notes).into_iter().flatten().collect();
     assert!(notes.is_empty(), "notes of sessions are left: {notes:?}");
 }
@@ -130,7 +129,8 @@ async fn all_leave(stubborn: bool, tries: usize) -> Vec<(Leaves, Seen)> {
         ignores_end_of_input: stubborn,
         ..Script::default()
     };
-    let couplet = served(&fake).await;
+    // A CLI that is killed leaves its note of a session; one that is confined makes none.
+    let couplet = served(&fake, if stubborn { "off" } else { "auto" }).await;
     let before = descriptors(&couplet, &fake).await;
 
     let mut all = Vec::new();
@@ -207,7 +207,7 @@ const LEAVES_THE_QUEUE: &str = "it goes away while it waits in the queue";
 
 async fn leave_the_queue(tries: usize) -> Seen {
     let fake = FakeCli::new(&Script { plays: vec![play("stay", [Step::Hang])], ..Script::default() });
-    let couplet = served(&fake).await;
+    let couplet = served(&fake, "auto").await;
     let before = descriptors(&couplet, &fake).await;
     let question = ask("stay");
     let stay = |_| couplet.chat(&question);
@@ -249,7 +249,7 @@ async fn wait_in_vain(couplet: &CoupletProcess) {
 #[tokio::test]
 async fn a_full_queue_refuses_with_429_and_says_when_to_come_again() {
     let fake = FakeCli::new(&Script { plays: vec![play("stay", [Step::Hang])], ..Script::default() });
-    let couplet = served(&fake).await;
+    let couplet = served(&fake, "auto").await;
     let question = ask("stay");
     let stay = |_| couplet.chat(&question);
     let mut busy = stream::iter(0..2 * PLACES).map(stay).buffer_unordered(2 * PLACES);

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -78,6 +79,36 @@ async fn without_descriptors_connections_wait_and_nothing_spins() {
     saw(Class::Resources, fault, Asked::NotStreaming, told, Tried::Times(CLIENTS as u64));
     fake.gone_within(SOON).await;
     couplet.has_free_places(16).await;
+}
+
+#[tokio::test]
+async fn without_descriptors_an_idle_connection_makes_room() {
+    const IDLE: usize = 6;
+    let fake = FakeCli::new(&Script::default());
+    let couplet = CoupletProcess::start(&fake, &[]).await;
+    let address = couplet.url.strip_prefix("http://").expect("a URL");
+    let idle: Vec<_> = (0..IDLE).map(|_| TcpStream::connect(address).expect("a connection")).collect();
+    eventually(PATIENCE, "they are accepted", || couplet.descriptors() > IDLE).await;
+    // Those that came just now are spared.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    // No number is left but those in use.
+    let open = couplet.descriptor_numbers();
+    let free = (0..).find(|number| !open.contains(number));
+    let before = couplet.limit(Resource::Nofile, free);
+    let live = reqwest::Client::new().get(format!("{}/health/live", couplet.url));
+    assert_eq!(live.timeout(PATIENCE).send().await.expect("an answer").status(), 200);
+    couplet.limit(Resource::Nofile, before);
+    let closed = idle.iter().filter(|connection| is_closed(connection)).count();
+    assert!((1..=IDLE).contains(&closed), "{closed} made room");
+    let fault = "no descriptors are left for connections, and some are idle";
+    let told = "it is answered; a connection that has done nothing for long is closed";
+    saw(Class::Resources, fault, Asked::Either, told, Tried::Times(1));
+}
+
+/// Whether the other side has closed it.
+fn is_closed(mut connection: &TcpStream) -> bool {
+    connection.set_nonblocking(true).expect("an option");
+    matches!(connection.read(&mut [0]), Ok(0))
 }
 
 /// Root has no such limit: the server runs as somebody who has no processes beside it.

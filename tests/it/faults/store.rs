@@ -153,6 +153,14 @@ async fn a_server_does_not_start_with_a_spoilt_database() {
         assert_eq!(server.has_ended().and_then(|status| status.code()), Some(2), "{said}");
         assert!(said.contains("database"), "{said}");
     }
+    let told = "no server: it ends with exit status 2, and a sentence that names the database";
+    saw(
+        Class::Resources,
+        "the database is spoilt before the server starts",
+        Asked::Either,
+        told,
+        Tried::Times(2),
+    );
 }
 
 /// Another process writes, for long.

@@ -52,6 +52,7 @@ async fn an_exit_with_status_0_is_no_answer() {
 #[case("error-403", 403, "permission_denied")]
 #[case("error-404-model", 404, "model_not_found")]
 #[case("error-413", 413, "request_too_large")]
+#[case("error-429-burst", 429, "rate_limit_exceeded")]
 #[case("error-429-usage-limit", 429, "insufficient_quota")]
 #[case("error-500", 500, "upstream_error")]
 #[case("error-529", 503, "overloaded")]

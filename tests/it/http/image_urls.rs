@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpStream;
 
 use crate::support::app::{Builder, TestApp};
-use crate::support::fault_table::{Asked, Class};
+use crate::support::fault_table::{Asked, Class, Tried, saw};
 use crate::support::outside::{HOST_NAME, Outside, PUBLIC};
 use crate::support::seen::{self, Seen};
 
@@ -262,31 +262,46 @@ async fn a_file_is_fetched_from_the_address_that_was_checked() {
     assert_eq!(outside.connected().last(), Some(&SocketAddr::new(PUBLIC, 8443)));
 }
 
-#[rstest]
-#[case("/redirects/3", Ok(&b"the file"[..]))]
-#[case("/redirects/4", Err(FetchFailure::Redirects))]
-#[case("/nowhere", Err(FetchFailure::Redirects))]
-#[case("/status/404", Err(FetchFailure::Status(404)))]
-#[case("/status/204", Err(FetchFailure::Status(204)))]
-#[case("/announced/1001", Err(FetchFailure::TooLarge { max: 1000 }))]
-#[case("/endless", Err(FetchFailure::TooLarge { max: 1000 }))]
-#[case("/zipped", Err(FetchFailure::Encoded))]
-#[case("/cut", Err(FetchFailure::Broken))]
 #[tokio::test]
-async fn what_a_server_does_is_bounded(#[case] path: &str, #[case] outcome: Result<&[u8], FetchFailure>) {
+async fn three_redirects_are_followed() {
     let (_, fetcher) = fetcher(&[]).await;
-    let fetched = fetcher.fetch(&on_host(path), 1000).await;
-    assert_eq!(fetched.as_deref(), outcome.as_deref().map_err(Clone::clone).as_ref().map(|file| *file));
+    assert_eq!(fetcher.fetch(&on_host("/redirects/3"), 1000).await.as_deref(), Ok(&b"the file"[..]));
 }
 
 #[rstest]
-#[case("/silent")]
-#[case("/announced/1000")]
+#[case("/redirects/4", FetchFailure::Redirects, "redirects four times")]
+#[case("/nowhere", FetchFailure::Redirects, "redirects to nowhere")]
+#[case("/status/404", FetchFailure::Status(404), "has no such image")]
+#[case("/status/204", FetchFailure::Status(204), "has nothing to send")]
+#[case("/announced/1001", FetchFailure::TooLarge { max: 1000 }, "announces more than may be")]
+#[case("/endless", FetchFailure::TooLarge { max: 1000 }, "sends without an end")]
+#[case("/zipped", FetchFailure::Encoded, "sends something packed")]
+#[case("/cut", FetchFailure::Broken, "breaks off")]
 #[tokio::test]
-async fn a_server_that_is_silent_is_left(#[case] path: &str) {
+async fn what_a_server_does_is_bounded(
+    #[case] path: &str,
+    #[case] failure: FetchFailure,
+    #[case] what_it_does: &str,
+) {
+    let (_, fetcher) = fetcher(&[]).await;
+    assert_eq!(fetcher.fetch(&on_host(path), 1000).await, Err(failure));
+    given_up(what_it_does);
+}
+
+#[rstest]
+#[case("/silent", "says nothing")]
+#[case("/announced/1000", "falls silent in the middle")]
+#[tokio::test]
+async fn a_server_that_is_silent_is_left(#[case] path: &str, #[case] what_it_does: &str) {
     let (_, fetcher) = fetcher(&[]).await;
     let fetcher = fetcher.with_total(Duration::from_millis(500));
     assert_eq!(fetcher.fetch(&on_host(path), 1000).await, Err(FetchFailure::TooSlow { seconds: 0 }));
+    given_up(what_it_does);
+}
+
+fn given_up(what_it_does: &str) {
+    let fault = format!("the server of an image's URL {what_it_does}");
+    saw(Class::Hostile, &fault, Asked::Either, "the fetch is given up", Tried::Times(1));
 }
 
 #[tokio::test]

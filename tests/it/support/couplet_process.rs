@@ -1,6 +1,7 @@
 //! Couplet as a process of its own, with the fake CLI behind it: for what concerns a whole process, as its memory, its
 //! descriptors, its log, its end.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -104,6 +105,11 @@ impl CoupletProcess {
         descriptors_of(self.running.id())
     }
 
+    /// The numbers of the descriptors that it has open.
+    pub fn descriptor_numbers(&self) -> BTreeSet<u64> {
+        descriptor_numbers_of(self.running.id())
+    }
+
     /// The most memory it ever had, in bytes.
     pub fn peak_memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.running.id())).expect("a process");
@@ -149,7 +155,12 @@ impl CoupletProcess {
 
 /// How many descriptors a process has open.
 pub fn descriptors_of(id: u32) -> usize {
-    fs::read_dir(format!("/proc/{id}/fd")).expect("a process").count()
+    descriptor_numbers_of(id).len()
+}
+
+fn descriptor_numbers_of(id: u32) -> BTreeSet<u64> {
+    let open = fs::read_dir(format!("/proc/{id}/fd")).expect("a process").filter_map(Result::ok);
+    open.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
 /// The children of a process, the dead ones that it did not wait for included.

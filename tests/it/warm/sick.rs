@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use couplet::claude::command_line::CliProgram;
+use couplet::claude::sandbox::SandboxMode;
+use couplet::config::Config;
 use rstest::rstest;
 use serde_json::json;
 
@@ -117,15 +119,16 @@ async fn a_profile_that_cannot_be_set_up_takes_no_place_from_others() {
 async fn a_process_that_does_not_tell_the_models_leaves_no_note() {
     let controls = [("initialize".to_owned(), OnControl::Decline("not today".to_owned()))].into();
     let fake = FakeCli::new(&Script { controls, ..script() });
-    let app = app(&fake, waiting(0, 0)).await;
+    // Only a process that is not confined can make one.
+    let unconfined = |config: &mut Config| config.claude.process.sandbox.mode = SandboxMode::Off;
+    let app = app_with(&fake, waiting(0, 0), unconfined).await;
     let answer = app.get("/v1/models").send().await.expect("an answer");
     assert!(answer.status().is_server_error(), "{}", answer.status());
     fake.gone_within(SOON).await;
     let of_credentials = std::fs::read_dir(app.state.path().join("state/claude")).expect("folders");
     let notes: HashSet<_> = of_credentials
         .flat_map(|folder| {
-            // A confined process makes none.
-            std::fs::read_dir(folder.expect("a folder").path().join("config/sessions")).into_iter().flatten()
+            std::fs::read_dir(folder.expect("a folder").path().join("config/sessions")).expect("a folder")
         })
         .map(|note| note.expect("a note").path())
         .collect();
