@@ -241,7 +241,7 @@ mod tests {
         let places = places(&connections, 1);
         let connection = &places[0].connection;
         connection.let_in();
-        connection.request_came(true);
+        connection.request_came(false);
         let later = Instant::now() + Duration::from_secs(1000);
         assert!(!connections.make_room(&mut connections.open(), later));
         connection.answer_handed_out(true);
