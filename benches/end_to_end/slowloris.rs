@@ -22,8 +22,14 @@ const REQUESTS: usize = 400;
 /// The most that the 99th percentile may be, against that without slow clients.
 const BAR: f64 = 2.0;
 
-/// How often each slow client sends a byte. All of them together send some three thousand a second.
+/// How often each slow client sends a byte. All of them together send some three thousand a second, evenly.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// How often some of the slow clients send.
+const TICK: Duration = Duration::from_millis(2);
+
+/// Between two honest requests: so they are spread over seconds, as the bytes of the slow clients are.
+const THINKS: Duration = Duration::from_millis(5);
 
 const KEY: &str = "a-key-of-the-benchmark";
 
@@ -51,8 +57,10 @@ pub fn measure(bench: &Bench) -> Vec<Section> {
     let table = row(table, "over a connection that is kept", &kept_alone, &kept_beside);
     let table = row(table, "each over a new connection", &new_alone, &new_beside);
     let about = format!(
-        "`GET /v1/models`, {REQUESTS} requests one after the other, and their 99th percentile; beside them {SLOW} slow clients: a \
-         third each sends a head or a body a byte at a time, or nothing at all."
+        "`GET /v1/models`, {REQUESTS} requests one after the other, {} ms apart, and their 99th percentile; beside them {SLOW} slow \
+         clients: a third each sends a head or a body, a byte every {} ms, or nothing at all.",
+        THINKS.as_millis(),
+        PAUSE.as_millis()
     );
     vec![Section { title: "Slow clients", about, tables: vec![table] }]
 }
@@ -69,7 +77,7 @@ fn run(port: u16, is_new: bool, slow: usize) -> f64 {
     let connections = slow.len();
     std::thread::scope(|scope| {
         scope.spawn(|| dribble(slow, &over));
-        // They have begun.
+        // All of them have sent something.
         std::thread::sleep(PAUSE);
         let mut times = honest(port, is_new);
         over.store(true, Ordering::Relaxed);
@@ -102,6 +110,7 @@ fn honest(port: u16, is_new: bool) -> Vec<f64> {
         kept.write_all(request.as_bytes()).unwrap();
         read_answer(&mut kept);
         times.push(begun.milliseconds());
+        std::thread::sleep(THINKS);
     }
     times
 }
@@ -139,17 +148,21 @@ fn begin_slowly(port: u16, number: usize) -> TcpStream {
 }
 
 /// Sends a byte over each now and then, except over those that send nothing.
-fn dribble(mut slow: Vec<TcpStream>, over: &AtomicBool) {
+fn dribble(slow: Vec<TcpStream>, over: &AtomicBool) {
+    // Those that send nothing stay open.
+    let (mut sending, _silent): (Vec<_>, Vec<_>) =
+        slow.into_iter().enumerate().partition(|(number, _)| number % 3 != 2);
+    let (begun, mut sent) = (Instant::now(), 0);
     while !over.load(Ordering::Relaxed) {
-        let begun = Instant::now();
-        for (number, connection) in slow.iter_mut().enumerate().filter(|(number, _)| number % 3 != 2) {
+        let due = begun.elapsed().as_millis() * sending.len() as u128 / PAUSE.as_millis();
+        while sent < due && !sending.is_empty() {
+            let next = usize::try_from(sent % sending.len() as u128).unwrap();
+            let (number, connection) = &mut sending[next];
             if let Err(error) = connection.write_all(b" ") {
                 assert_eq!(error.kind(), ErrorKind::WouldBlock, "slow client {number} was sent away");
             }
-            if over.load(Ordering::Relaxed) {
-                return;
-            }
+            sent += 1;
         }
-        std::thread::sleep(PAUSE.saturating_sub(begun.elapsed()).min(PAUSE));
+        std::thread::sleep(TICK);
     }
 }
