@@ -77,7 +77,7 @@ fn run(port: u16, is_new: bool, slow: usize) -> f64 {
     let connections = slow.len();
     std::thread::scope(|scope| {
         scope.spawn(|| dribble(slow, &over));
-        // All of them have sent something.
+        // All that send anything have done so.
         std::thread::sleep(PAUSE);
         let mut times = honest(port, is_new);
         over.store(true, Ordering::Relaxed);

@@ -165,6 +165,12 @@ impl SandboxMode {
             (Self::Off, _) => {
                 tracing::warn!("processes of the Claude Code CLI are not confined: {SETTING} is off");
             }
+            (Self::Require, Support::Landlock { refuses_calls: false, .. }) => {
+                return Err(io::Error::other(format!(
+                    "{SETTING} is `require`, but processes of the Claude Code CLI cannot be confined: this kernel has no filters \
+                     of system calls (seccomp). Set it to `auto`, or use a kernel that has."
+                )));
+            }
             (_, support @ Support::Landlock { .. }) => {
                 tracing::info!("processes of the Claude Code CLI are confined by {support}");
             }
@@ -257,7 +263,10 @@ mod tests {
         assert!(SandboxMode::Auto.announce(&missing).is_ok() && SandboxMode::Off.announce(&missing).is_ok());
         let refusal = SandboxMode::Require.announce(&missing).unwrap_err().to_string();
         assert!(refusal.contains("COUPLET_SANDBOX") && refusal.contains("there is none"), "{refusal}");
-        assert!(SandboxMode::Require.announce(&Support::Landlock { abi: 1, refuses_calls: false }).is_ok());
+        let files_alone = |refuses_calls| Support::Landlock { abi: 1, refuses_calls };
+        assert!(SandboxMode::Require.announce(&files_alone(true)).is_ok());
+        assert!(SandboxMode::Require.announce(&files_alone(false)).is_err(), "no process would start");
+        assert!(SandboxMode::Auto.announce(&files_alone(false)).is_ok());
     }
 
     #[test]

@@ -43,7 +43,7 @@ settings! {
     }
     "What the CLI may touch" {
         /// Whether the kernel (Linux, with Landlock and seccomp) keeps processes of the CLI from all files, programs and ports that
-        /// they do not need: as far as it can; or nothing is started where not even files can be confined; or not at all.
+        /// they do not need: as far as it can; or nothing is started where files and system calls cannot be confined; or not at all.
         sandbox: SandboxMode, "COUPLET_SANDBOX", default = "auto";
         /// Files and folders that the CLI may read and execute nevertheless, for an installation out of the ordinary.
         sandbox_paths: Vec<MorePath>, "COUPLET_SANDBOX_PATHS", unset = "none", example = "/opt/node";

@@ -30,7 +30,8 @@ use crate::wire::parse::{Parsed, parse};
 /// The largest body, in bytes, unpacked. Anthropic's API takes 32 MB.
 const MAX_BODY: usize = 32 * 1024 * 1024;
 
-/// How much faster a body must come where others wait for its place: the largest one within a minute and a half.
+/// How much faster a body must come while others wait for its place: what is missing of the largest one within little more than a
+/// minute.
 const HURRY: u32 = 16;
 
 /// How often it is looked whether they do.
@@ -119,10 +120,17 @@ async fn bytes(request: Request) -> Result<(Vec<u8>, Option<Place>), ApiError> {
     let (mut read, mut place) = (Vec::new(), None::<Place>);
     let mut begun = Instant::now();
     let mut last = begun;
+    // Since when others have waited for its place, and how much had come by then.
+    let mut wanted: Option<(Instant, usize)> = None;
     loop {
-        let now_asked =
-            place.as_ref().map_or(fast_enough, |place| hurried_where_others_wait(fast_enough, place));
-        let deadline = now_asked.deadline(begun, last, read.len());
+        let is_wanted = place.as_ref().is_some_and(Place::is_wanted);
+        wanted = is_wanted.then(|| wanted.unwrap_or_else(|| (Instant::now(), read.len())));
+        let mut now_asked = fast_enough;
+        let mut deadline = fast_enough.deadline(begun, last, read.len());
+        if let Some((since, had)) = wanted {
+            now_asked = hurried(fast_enough);
+            deadline = deadline.min(now_asked.deadline(since, last.max(since), read.len() - had));
+        }
         // Whether others wait is another matter in a moment.
         let until = if place.is_some() { deadline.min(Instant::now() + LOOK) } else { deadline };
         let frame = match timeout_at(until.into(), body.frame()).await {
@@ -142,8 +150,11 @@ async fn bytes(request: Request) -> Result<(Vec<u8>, Option<Place>), ApiError> {
         if let Some(size) = Size::of(read.len() + piece.len())
             && place.as_ref().is_none_or(|place| !std::ptr::eq(place.size(), size))
         {
+            hold(connection.as_deref(), true);
             // The smaller one's place is kept meanwhile: what was read takes it.
-            place = Some(size.place().await.ok_or_else(busy)?);
+            let next = size.place().await;
+            hold(connection.as_deref(), false);
+            (place, wanted) = (Some(next.ok_or_else(busy)?), None);
             // That was not the client's time.
             begun += last.elapsed();
             last = Instant::now();
@@ -157,11 +168,17 @@ fn busy() -> ApiError {
     failure::api_error(&TurnFailure::Busy, wall_clock::now())
 }
 
-/// Who has a place that others wait for must be faster than a slow line is: a few senders who take their time would keep everybody
-/// else's bodies out.
-fn hurried_where_others_wait(pace: Pace, place: &Place) -> Pace {
-    let by = if place.is_wanted() { HURRY } else { 1 };
-    Pace { bytes_per_second: pace.bytes_per_second.saturating_mul(by), ..pace }
+/// Says whether a body is not read on for now.
+fn hold(connection: Option<&Connection>, is_held: bool) {
+    if let Some(connection) = connection {
+        connection.hold_body(is_held);
+    }
+}
+
+/// How fast a body must come while others wait for its place: faster than a slow line is. A few senders who take their time would
+/// keep everybody else's bodies out.
+fn hurried(pace: Pace) -> Pace {
+    Pace { pause: pace.pause / 3, bytes_per_second: pace.bytes_per_second.saturating_mul(HURRY) }
 }
 
 fn unreadable(error: &(dyn Error + Send + Sync + 'static)) -> ApiError {

@@ -154,9 +154,10 @@ impl Connections {
         false
     }
 
-    /// Waits until no answer is on its way to a client any more, or until then.
+    /// Waits until no answer is on its way any more to a client that was let in, or until then.
     pub async fn answers_ended(&self, until: Instant) {
-        while self.in_the_middle() > 0 && Instant::now() < until {
+        let hold_it_up = || self.open().each.values().any(|one| one.holds_up_the_end());
+        while hold_it_up() && Instant::now() < until {
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -233,6 +234,28 @@ mod tests {
         let closed: Vec<_> = places.iter().map(|place| place.connection.is_cut()).collect();
         assert_eq!(closed, [false, true, false], "the one that was let in is spared");
         assert_eq!((connections.counts().open(), connections.counts().cut(Cut::Evicted)), (2, 1));
+    }
+
+    #[tokio::test]
+    async fn who_ends_waits_for_answers_on_their_way_but_not_for_ever() {
+        let connections = Connections::new(ConnectionSettings::default(), 1);
+        let places = places(&connections, 1);
+        let connection = &places[0].connection;
+        let (moment, long) = (Duration::from_millis(200), Duration::from_secs(20));
+        connection.request_came(false);
+        connections.answers_ended(Instant::now() + long).await;
+        assert_eq!(connections.in_the_middle(), 1, "for strangers nobody waits");
+        connection.let_in();
+        let begun = Instant::now();
+        connections.answers_ended(begun + moment).await;
+        assert!(begun.elapsed() >= moment, "the answer is not at its end");
+        connection.answer_handed_out(true);
+        connection.bytes_went(1, false);
+        connection.answer_ended(false);
+        let mut ended = std::pin::pin!(connections.answers_ended(Instant::now() + long));
+        assert!(tokio::time::timeout(moment, &mut ended).await.is_err(), "its client has not taken it");
+        connection.bytes_went(1, true);
+        tokio::time::timeout(long, ended).await.unwrap();
     }
 
     #[test]

@@ -15,14 +15,17 @@ pub struct Size {
     pub over: usize,
     free: Semaphore,
     waiting: AtomicUsize,
+    /// So many may wait at a time.
+    may_wait: usize,
 }
 
 /// Such bodies are small enough for a place of [`LARGE`] to be too many, and large enough for as many as there are connections
 /// to be.
-pub static MEDIUM: Size = Size::new(64 * 1024, 256);
+pub static MEDIUM: Size = Size::new(64 * 1024, 256, usize::MAX);
 
-/// Bodies that must be looked at where nobody else has to wait for it.
-pub static LARGE: Size = Size::new(1024 * 1024, 8);
+/// Bodies that must be looked at where nobody else has to wait for it. Those that wait for such a place have one of [`MEDIUM`], of
+/// which half are left to those that will need no other.
+pub static LARGE: Size = Size::new(1024 * 1024, 8, 128);
 
 /// A body's place, which it has until it was looked at.
 #[derive(Debug)]
@@ -32,8 +35,8 @@ pub struct Place {
 }
 
 impl Size {
-    const fn new(over: usize, places: usize) -> Self {
-        Self { over, free: Semaphore::const_new(places), waiting: AtomicUsize::new(0) }
+    const fn new(over: usize, places: usize, may_wait: usize) -> Self {
+        Self { over, free: Semaphore::const_new(places), waiting: AtomicUsize::new(0), may_wait }
     }
 
     /// That of a body of so many bytes; `None` for those of which there may be any number.
@@ -42,12 +45,15 @@ impl Size {
         [&LARGE, &MEDIUM].into_iter().find(|size| bytes > size.over)
     }
 
-    /// A place, as soon as there is one; `None` if it is waited for in vain.
+    /// A place, as soon as there is one; `None` if it is waited for in vain, or by too many.
     pub async fn place(&'static self) -> Option<Place> {
         let permit = if let Ok(permit) = self.free.try_acquire() {
             permit
         } else {
-            let _one_more = Waiting::begin(&self.waiting);
+            let one_more = Waiting::begin(&self.waiting);
+            if one_more.number > self.may_wait {
+                return None;
+            }
             tokio::time::timeout(PATIENCE, self.free.acquire()).await.ok()?.ok()?
         };
         Some(Place { of: self, _permit: permit })
@@ -75,18 +81,21 @@ impl Place {
 }
 
 /// One of those that wait.
-struct Waiting<'a>(&'a AtomicUsize);
+struct Waiting<'a> {
+    count: &'a AtomicUsize,
+    /// The how manieth it was when it began.
+    number: usize,
+}
 
 impl<'a> Waiting<'a> {
     fn begin(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
+        Self { count, number: count.fetch_add(1, Ordering::Relaxed) + 1 }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -96,7 +105,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_place_is_wanted_while_somebody_waits_for_one() {
-        static TWO: Size = Size::new(0, 2);
+        static TWO: Size = Size::new(0, 2, 1);
         let first = TWO.place().await.unwrap();
         let second = TWO.place().await.unwrap();
         assert!(!first.is_wanted(), "all are taken, and nobody waits");
@@ -104,6 +113,8 @@ mod tests {
         let third = tokio::spawn(TWO.place());
         tokio::task::yield_now().await;
         assert!(first.is_wanted());
+        let begun = tokio::time::Instant::now();
+        assert!(TWO.place().await.is_none() && begun.elapsed().is_zero(), "one waits already");
         drop(second);
         let _third = third.await.unwrap().unwrap();
         assert!(!first.is_wanted());

@@ -12,8 +12,8 @@ use crate::metrics::connections::{ConnectionCounts, Cut};
 /// A connection that came or moved less than this ago makes no room: its request may be on its way.
 const YOUNG: Duration = Duration::from_secs(1);
 
-/// Who owes the server something for less than this makes no room either: lines are slow at times.
-const SLOW: Duration = Duration::from_secs(10);
+/// Who owes the server something, and does it at this pace, makes no room either: lines are slow at times.
+const OWED: Pace = Pace { pause: Duration::from_secs(10), bytes_per_second: 64 * 1024 };
 
 /// So long its first request may be on its way over a connection that came when the server was told to end.
 const MOMENT: Duration = Duration::from_millis(500);
@@ -35,8 +35,6 @@ struct State {
     ours: u32,
     /// When it was accepted.
     came: Instant,
-    /// When the head of its last request was complete.
-    asked: Instant,
     /// When a client last did its part: came, or took a piece of an answer; or an answer ended.
     moved: Instant,
     /// Whether anything came.
@@ -45,12 +43,32 @@ struct State {
     head_since: Option<Instant>,
     /// Whether the server let one of its requests in.
     is_let_in: bool,
-    /// Whether the body of a request was not read to its end.
-    body_is_open: bool,
+    /// The body of a request that was not read to its end.
+    body: Option<OpenBody>,
     /// What the client has taken since the system took no more for it.
     stuck: Option<Stuck>,
     /// Since when what still comes is thrown away.
     leaving_since: Option<Instant>,
+}
+
+/// A body on its way.
+#[derive(Debug)]
+struct OpenBody {
+    /// When its head was complete, or the server began to read it on.
+    since: Instant,
+    /// When the last bytes were read.
+    moved: Instant,
+    /// How many were, since then.
+    bytes: usize,
+    /// Whether the server does not read on for now: meanwhile the client waits for it.
+    is_held: bool,
+}
+
+impl OpenBody {
+    fn begins(is_held: bool) -> Self {
+        let now = Instant::now();
+        Self { since: now, moved: now, bytes: 0, is_held }
+    }
 }
 
 #[derive(Debug)]
@@ -84,30 +102,35 @@ impl State {
     /// Whether what comes now belongs to a request that nobody read to its end. hyper reads on past its answer, or closes the
     /// connection, and tells neither: what comes later belongs to another request.
     fn awaits_rest(&self, now: Instant) -> bool {
-        self.body_is_open && (self.open > 0 || now.saturating_duration_since(self.moved) < YOUNG)
+        self.body.is_some() && (self.open > 0 || now.saturating_duration_since(self.moved) < YOUNG)
     }
 
     /// How well it can be spared, if it can: not one whose client waits for the server, nor one that has come just now.
     fn spare(&self, now: Instant) -> Option<Spare> {
         let is_a_stranger_s = !self.is_let_in;
         let is_idle = self.open == 0 && self.stuck.is_none();
-        let owes_since = match &self.stuck {
-            Some(stuck) => Some(stuck.since),
-            // However much of a body has come: a byte now and then is to protect nobody.
-            None if self.body_is_open => Some(self.asked),
-            None => (self.ours == 0).then_some(self.moved),
-        };
-        let (since, at_least) = if is_a_stranger_s {
+        let since = if is_a_stranger_s {
             // What strangers are told earns them nothing: who asks again and again is no younger for it.
-            (if is_idle || self.ours == 0 { self.came } else { return None }, YOUNG)
+            (is_idle || self.ours == 0).then_some(self.came)
         } else if is_idle {
-            (self.head_since.map_or(self.moved, |head| head.max(self.moved)), YOUNG)
+            Some(self.head_since.map_or(self.moved, |head| head.max(self.moved)))
         } else {
-            (owes_since?, SLOW)
+            self.owes_since(now)
         };
-        let time = now.saturating_duration_since(since);
-        let can_go = time > at_least || self.leaving_since.is_some();
-        can_go.then_some(Spare { is_a_stranger_s, is_idle, time })
+        let time = now.saturating_duration_since(since?);
+        let can_go = time > YOUNG || self.leaving_since.is_some();
+        can_go.then_some(Spare { is_a_stranger_s, is_idle: is_idle || is_a_stranger_s, time })
+    }
+
+    /// Since when its client has been at what it owes the server, if it is slow at it.
+    fn owes_since(&self, now: Instant) -> Option<Instant> {
+        let (since, moved, bytes) = match (&self.stuck, &self.body) {
+            (Some(stuck), _) => (stuck.since, stuck.moved, stuck.taken),
+            (None, Some(body)) if !body.is_held => (body.since, body.moved, body.bytes),
+            (None, _) if self.ours == 0 => (self.moved, self.moved, 0),
+            (None, _) => return None,
+        };
+        (now > OWED.deadline(since, moved, bytes)).then_some(since)
     }
 }
 
@@ -124,12 +147,11 @@ impl Connection {
             open: 0,
             ours: 0,
             came: now,
-            asked: now,
             moved: now,
             has_begun: false,
             head_since: None,
             is_let_in: false,
-            body_is_open: false,
+            body: None,
             stuck: None,
             leaving_since: None,
         };
@@ -198,18 +220,32 @@ impl Connection {
         state.open += 1;
         state.ours += 1;
         state.head_since = None;
-        state.asked = Instant::now();
-        state.body_is_open = has_body;
+        state.body = has_body.then(|| OpenBody::begins(false));
+    }
+
+    /// So much of the body of a request was read.
+    pub(super) fn body_bytes_came(&self, bytes: usize) {
+        if let Some(body) = &mut self.state().body {
+            body.bytes = body.bytes.saturating_add(bytes);
+            body.moved = Instant::now();
+        }
+    }
+
+    /// The server does not read the body on for now, or does again.
+    pub fn hold_body(&self, is_held: bool) {
+        if let Some(body) = &mut self.state().body {
+            *body = OpenBody::begins(is_held);
+        }
     }
 
     /// The body of a request came to its end.
     pub(super) fn body_came(&self) {
-        self.state().body_is_open = false;
+        self.state().body = None;
     }
 
     /// Whether a request's body was not read to its end.
     pub(super) fn body_is_open(&self) -> bool {
-        self.state().body_is_open
+        self.state().body.is_some()
     }
 
     /// An answer, or a piece of one, was handed out; the client waited for it if `was_ours`.
@@ -298,6 +334,11 @@ impl Connection {
         }
     }
 
+    /// Whether the end of the server is put off for it, within the grace time: for those alone who were let in.
+    pub(super) fn holds_up_the_end(&self) -> bool {
+        self.is_in_the_middle() && self.state().is_let_in
+    }
+
     /// Whether an answer is not at its end, or its client has not taken it.
     pub(super) fn is_in_the_middle(&self) -> bool {
         let state = self.state();
@@ -315,147 +356,4 @@ impl Connection {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn connection() -> Connection {
-        let (settings, counts) = (ConnectionSettings::default(), ConnectionCounts::default());
-        Connection::new(settings, counts, CancellationToken::new(), Instant::now())
-    }
-
-    /// Why it is over after so many seconds.
-    fn over_after(connection: &Connection, seconds: u64) -> Standing {
-        connection.standing(&connection.state(), Instant::now() + Duration::from_secs(seconds))
-    }
-
-    #[test]
-    fn a_head_has_half_a_minute_from_its_first_byte() {
-        let connection = connection();
-        assert_eq!(over_after(&connection, 70), Standing::InTime);
-        assert_eq!(over_after(&connection, 76), Standing::Overdue(Cut::Idle));
-        connection.bytes_came();
-        assert_eq!(over_after(&connection, 29), Standing::InTime);
-        connection.bytes_came();
-        assert_eq!(over_after(&connection, 31), Standing::Overdue(Cut::Head));
-        connection.request_came(false);
-        assert_eq!(over_after(&connection, 3600), Standing::InTime, "the server's turn");
-    }
-
-    #[test]
-    fn an_answer_must_be_read_but_may_be_awaited() {
-        let connection = connection();
-        connection.let_in();
-        connection.request_came(false);
-        connection.answer_handed_out(true);
-        assert_eq!(over_after(&connection, 331), Standing::Overdue(Cut::Unread));
-        connection.answer_awaited();
-        assert_eq!(over_after(&connection, 3600), Standing::InTime);
-        connection.answer_handed_out(true);
-        connection.answer_ended(false);
-        assert_eq!(
-            over_after(&connection, 610),
-            Standing::InTime,
-            "load balancers keep connections for ten minutes"
-        );
-        assert_eq!(over_after(&connection, 621), Standing::Overdue(Cut::Idle));
-    }
-
-    #[test]
-    fn the_rest_of_a_body_that_nobody_read_is_no_head() {
-        let connection = connection();
-        connection.request_came(true);
-        connection.answer_handed_out(true);
-        connection.answer_ended(false);
-        connection.bytes_came();
-        assert!(connection.has_more_to_say(), "it may be on its way");
-        assert_eq!(over_after(&connection, 31), Standing::InTime, "the connection is idle");
-        let before = Instant::now().checked_sub(2 * YOUNG).unwrap();
-        connection.state().moved = before;
-        assert!(!connection.has_more_to_say(), "it has come or never will");
-        connection.bytes_came();
-        assert_eq!(over_after(&connection, 31), Standing::Overdue(Cut::Head));
-    }
-
-    #[test]
-    fn one_that_has_its_answer_is_not_cut_off_though_its_client_still_sends() {
-        let connection = connection();
-        assert!(!connection.is_in_the_middle());
-        connection.request_came(true);
-        assert!(connection.is_in_the_middle(), "it waits");
-        connection.answer_handed_out(true);
-        connection.bytes_went(10, false);
-        connection.answer_ended(false);
-        assert!(connection.is_in_the_middle(), "it has not taken all of it");
-        connection.bytes_went(10, true);
-        assert!(!connection.is_in_the_middle());
-        connection.request_came(true);
-        connection.leaves();
-        assert!(!connection.is_in_the_middle(), "nothing of this will be read");
-    }
-
-    /// How well it can be spared after so many seconds.
-    fn spare_after(connection: &Connection, seconds: u64) -> Option<Spare> {
-        connection.spare(Instant::now() + Duration::from_secs(seconds))
-    }
-
-    #[test]
-    fn what_a_stranger_asks_earns_it_nothing() {
-        let (busy, idle) = (connection(), connection());
-        busy.state().came = Instant::now().checked_sub(Duration::from_secs(5)).unwrap();
-        busy.request_came(false);
-        assert!(spare_after(&busy, 10).is_none(), "it is being answered");
-        busy.answer_handed_out(true);
-        busy.answer_ended(false);
-        assert!(spare_after(&busy, 0) > spare_after(&idle, 2));
-        idle.let_in();
-        assert!(spare_after(&busy, 0) > spare_after(&idle, 600));
-    }
-
-    #[test]
-    fn who_owes_something_makes_room_after_those_who_are_idle() {
-        let [idle, sends, reads, waits] = std::array::from_fn(|_| connection());
-        for one in [&idle, &sends, &reads, &waits] {
-            one.let_in();
-        }
-        sends.request_came(true);
-        reads.request_came(false);
-        reads.answer_handed_out(true);
-        reads.bytes_went(10, false);
-        waits.request_came(true);
-        waits.body_came();
-        assert!(spare_after(&idle, 2) > spare_after(&sends, 600));
-        for owing in [&sends, &reads] {
-            assert!(spare_after(owing, 9).is_none() && spare_after(owing, 11).is_some());
-        }
-        assert!(spare_after(&waits, 3600).is_none(), "the server's turn");
-        sends.bytes_came();
-        assert!(spare_after(&sends, 11).is_some(), "a byte now and then does not help");
-    }
-
-    #[test]
-    fn one_whose_next_request_is_on_its_way_is_not_idle() {
-        let connection = connection();
-        connection.let_in();
-        connection.state().moved = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
-        assert!(spare_after(&connection, 0).is_some());
-        connection.bytes_came();
-        assert!(spare_after(&connection, 0).is_none());
-    }
-
-    #[test]
-    fn a_stranger_has_less_time_to_read() {
-        let connection = connection();
-        connection.request_came(false);
-        connection.answer_handed_out(true);
-        assert_eq!(over_after(&connection, 31), Standing::Overdue(Cut::Unread));
-    }
-
-    #[test]
-    fn what_the_system_does_not_take_must_move() {
-        let connection = connection();
-        connection.bytes_went(0, false);
-        assert_eq!(over_after(&connection, 31), Standing::Overdue(Cut::Unread));
-        connection.bytes_went(100 * 1024, true);
-        assert_eq!(over_after(&connection, 31), Standing::InTime);
-    }
-}
+mod tests;

@@ -153,6 +153,11 @@ impl HttpBody for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = self.get_mut();
         let frame = ready!(Pin::new(&mut this.body).poll_frame(context));
+        if let Some(Ok(frame)) = &frame
+            && let Some(bytes) = frame.data_ref()
+        {
+            this.connection.body_bytes_came(bytes.len());
+        }
         if frame.is_none() || this.body.is_end_stream() {
             this.connection.body_came();
         }

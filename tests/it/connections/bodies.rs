@@ -116,8 +116,8 @@ async fn slow_senders_of_large_bodies_make_room_where_all_places_are_taken() {
         trickle(connection, &[b' '; 6400], Duration::from_millis(100)).await
     });
     let honest = async {
-        // After them.
-        sleep(Duration::from_secs(1)).await;
+        // After them: alone they have half a minute and more.
+        sleep(Duration::from_secs(3)).await;
         let question = format!("{}{}", " ".repeat(2 << 20), ask("hi"));
         let mut connection = connect(&app).await;
         connection

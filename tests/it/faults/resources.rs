@@ -87,17 +87,22 @@ async fn without_descriptors_an_idle_connection_makes_room() {
     let fake = FakeCli::new(&Script::default());
     let couplet = CoupletProcess::start(&fake, &[]).await;
     let address = couplet.url.strip_prefix("http://").expect("a URL");
+    // What asked for the models is gone, with its pipes.
+    eventually(PATIENCE, "no child is left", || couplet.children() == 0).await;
+    let mut before = 0;
+    let is_steady = || std::mem::replace(&mut before, couplet.descriptors()) == couplet.descriptors();
+    eventually(PATIENCE, "the number is steady", is_steady).await;
     let idle: Vec<_> = (0..IDLE).map(|_| TcpStream::connect(address).expect("a connection")).collect();
-    eventually(PATIENCE, "they are accepted", || couplet.descriptors() > IDLE).await;
+    eventually(PATIENCE, "they are accepted", || couplet.descriptors() == before + IDLE).await;
     // Those that came just now are spared.
     tokio::time::sleep(Duration::from_millis(1500)).await;
     // No number is left but those in use.
     let open = couplet.descriptor_numbers();
-    let free = (0..).find(|number| !open.contains(number));
-    let before = couplet.limit(Resource::Nofile, free);
+    let free = (0..=open.len() as u64).find(|number| !open.contains(number));
+    let limit = couplet.limit(Resource::Nofile, free);
     let live = reqwest::Client::new().get(format!("{}/health/live", couplet.url));
     assert_eq!(live.timeout(PATIENCE).send().await.expect("an answer").status(), 200);
-    couplet.limit(Resource::Nofile, before);
+    couplet.limit(Resource::Nofile, limit);
     let closed = idle.iter().filter(|connection| is_closed(connection)).count();
     assert!((1..=IDLE).contains(&closed), "{closed} made room");
     let fault = "no descriptors are left for connections, and some are idle";
