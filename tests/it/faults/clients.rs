@@ -65,15 +65,8 @@ async fn is_as_before(couplet: &CoupletProcess, fake: &FakeCli, descriptors: usi
 async fn descriptors(couplet: &CoupletProcess, fake: &FakeCli) -> usize {
     assert_eq!(said(&couplet.answer(&ask("are you well?")).await), "fine");
     fake.gone_within(SOON).await;
-    eventually(PATIENCE, "no child is left", || couplet.children() == 0).await;
     couplet.health().await;
-    // The server closes its side of a connection a moment after the client.
-    let mut last = 0;
-    eventually(PATIENCE, "the number is steady", || {
-        std::mem::replace(&mut last, couplet.descriptors()) == couplet.descriptors()
-    })
-    .await;
-    last
+    couplet.descriptors_at_rest().await
 }
 
 impl Leaves {

@@ -87,11 +87,7 @@ async fn without_descriptors_an_idle_connection_makes_room() {
     let fake = FakeCli::new(&Script::default());
     let couplet = CoupletProcess::start(&fake, &[]).await;
     let address = couplet.url.strip_prefix("http://").expect("a URL");
-    // What asked for the models is gone, with its pipes.
-    eventually(PATIENCE, "no child is left", || couplet.children() == 0).await;
-    let mut before = 0;
-    let is_steady = || std::mem::replace(&mut before, couplet.descriptors()) == couplet.descriptors();
-    eventually(PATIENCE, "the number is steady", is_steady).await;
+    let before = couplet.descriptors_at_rest().await;
     let idle: Vec<_> = (0..IDLE).map(|_| TcpStream::connect(address).expect("a connection")).collect();
     eventually(PATIENCE, "they are accepted", || couplet.descriptors() == before + IDLE).await;
     // Those that came just now are spared.

@@ -105,6 +105,16 @@ impl CoupletProcess {
         descriptors_of(self.running.id())
     }
 
+    /// How many descriptors it has open once it has no child any more.
+    pub async fn descriptors_at_rest(&self) -> usize {
+        eventually(START, "no child is left", || self.children() == 0).await;
+        // The server closes its side of a connection a moment after the client.
+        let mut last = 0;
+        let is_steady = || std::mem::replace(&mut last, self.descriptors()) == self.descriptors();
+        eventually(START, "the number is steady", is_steady).await;
+        last
+    }
+
     /// The numbers of the descriptors that it has open.
     pub fn descriptor_numbers(&self) -> BTreeSet<u64> {
         descriptor_numbers_of(self.running.id())
