@@ -100,8 +100,10 @@ impl Player {
                 }
             }
             Step::MakeFile(path) => {
-                let unfinished = path.with_extension("unfinished");
-                std::fs::write(&unfinished, std::process::id().to_string())?;
+                // Others may make the same one in this moment.
+                let id = std::process::id().to_string();
+                let unfinished = path.with_extension(format!("{id}-unfinished"));
+                std::fs::write(&unfinished, id)?;
                 std::fs::rename(unfinished, path)?;
             }
             Step::Hang => return self.heed(FOR_EVER),

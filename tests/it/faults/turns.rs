@@ -185,8 +185,10 @@ async fn frames_out_of_order_are_an_error_or_do_not_matter(
     #[case] frames: Vec<Value>,
     #[case] answer: Option<&str>,
 ) {
-    let fake =
-        FakeCli::new(&Script { plays: vec![play("odd", [Step::Frames(frames)])], ..Script::default() });
+    // All at once: what comes a moment later would come in the middle of the next turn.
+    let lines: Vec<String> = frames.iter().map(Value::to_string).collect();
+    let odd = play("odd", [Step::Bytes((lines.join("\n") + "\n").into_bytes())]);
+    let fake = FakeCli::new(&Script { plays: vec![odd], ..Script::default() });
     // With processes that are kept: none may be that has said too much.
     let app = fake.app_with(|config| config.claude.keep.processes = 4).await;
     let whole = app.answer(&ask("odd")).await;
