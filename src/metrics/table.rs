@@ -89,7 +89,7 @@ metrics! {
     CONNECTIONS_MAX: Gauge "couplet_connections_max" {} "Connections that may be open.";
     CONNECTIONS_CUT: Counter "couplet_connections_cut_total" {
         reason: "`head` (a request's head did not end), `idle`, `body` (it came too slowly), `unread` (an answer), `evicted` (for another \
-                 one), `turned_away` (there was no room)"
+                 one), `turned_away` (there was no room; some of these asked for `/health/live`, and were answered)"
     } "Connections that the server closed because of their clients.";
     PROCESSES: Gauge "couplet_processes" {
         tenant: "as above",
