@@ -230,10 +230,27 @@ mod tests {
     use futures_util::StreamExt;
     use std::sync::mpsc;
 
+    fn posted(body: Body) -> Request {
+        Request::post("/").header(CONTENT_TYPE, "application/json").body(body).unwrap()
+    }
+
+    /// A body of so many bytes.
+    fn of(bytes: usize) -> Request {
+        posted(Body::from(vec![b' '; bytes]))
+    }
+
+    async fn until(is_so: impl Fn() -> bool) {
+        let looking = async {
+            while !is_so() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), looking).await.unwrap();
+    }
+
     #[tokio::test]
     async fn a_large_body_that_is_looked_at_keeps_its_places_though_its_client_is_gone() {
-        let body = Body::from(vec![b' '; LARGE.over + 1]);
-        let request = Request::post("/").header(CONTENT_TYPE, "application/json").body(body).unwrap();
+        let request = of(LARGE.over + 1);
         let free = || (LARGE_AT_ONCE.available_permits(), LARGE.free());
         let before = free();
         let (begun, mut begins) = tokio::sync::mpsc::channel(1);
@@ -248,35 +265,20 @@ mod tests {
         assert!(read.await.unwrap_err().is_cancelled());
         assert_eq!(free(), (before.0 - 1, before.1 - 1));
         drop(end);
-        let given_back = async {
-            while free() != before {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), given_back).await.unwrap();
+        until(|| free() == before).await;
     }
 
     /// A body whose end never comes.
     fn held_open(bytes: usize) -> Request {
         let begun = futures_util::stream::iter([Ok::<_, std::io::Error>(vec![b' '; bytes])]);
-        let body = Body::from_stream(begun.chain(futures_util::stream::pending()));
-        Request::post("/").header(CONTENT_TYPE, "application/json").body(body).unwrap()
+        posted(Body::from_stream(begun.chain(futures_util::stream::pending())))
     }
 
     #[tokio::test]
     async fn bodies_that_are_no_small_ones_have_a_bound_on_their_sum() {
         let read = |request| tokio::spawn(read_as(request, |body| Ok(body.len())));
         let held: Vec<_> = (0..MEDIUM.free()).map(|_| read(held_open(MEDIUM.over + 1))).collect();
-        let all_taken = async {
-            while MEDIUM.free() > 0 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), all_taken).await.unwrap();
-        let of = |bytes| {
-            let body = Body::from(vec![b' '; bytes]);
-            Request::post("/").header(CONTENT_TYPE, "application/json").body(body).unwrap()
-        };
+        until(|| MEDIUM.free() == 0).await;
         assert_eq!(
             read(of(MEDIUM.over)).await.unwrap().unwrap(),
             MEDIUM.over,

@@ -92,10 +92,19 @@ enum Standing {
 /// How well a connection can be spared: the greatest first.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Spare {
-    is_a_stranger_s: bool,
-    /// Nothing is asked on it.
-    is_idle: bool,
+    kind: SpareKind,
     time: Duration,
+}
+
+/// Those that can be spared, the ones that can least first.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum SpareKind {
+    /// Its client owes the server something.
+    Owes,
+    /// Nothing is asked on it.
+    Idle,
+    /// Its client was never let in.
+    Stranger,
 }
 
 impl State {
@@ -107,19 +116,18 @@ impl State {
 
     /// How well it can be spared, if it can: not one whose client waits for the server, nor one that has come just now.
     fn spare(&self, now: Instant) -> Option<Spare> {
-        let is_a_stranger_s = !self.is_let_in;
         let is_idle = self.open == 0 && self.stuck.is_none();
-        let since = if is_a_stranger_s {
+        let (kind, since) = if !self.is_let_in {
             // What strangers are told earns them nothing: who asks again and again is no younger for it.
-            (is_idle || self.ours == 0).then_some(self.came)
+            (SpareKind::Stranger, (is_idle || self.ours == 0).then_some(self.came))
         } else if is_idle {
-            Some(self.head_since.map_or(self.moved, |head| head.max(self.moved)))
+            (SpareKind::Idle, Some(self.head_since.map_or(self.moved, |head| head.max(self.moved))))
         } else {
-            self.owes_since(now)
+            (SpareKind::Owes, self.owes_since(now))
         };
         let time = now.saturating_duration_since(since?);
         let can_go = time > YOUNG || self.leaving_since.is_some();
-        can_go.then_some(Spare { is_a_stranger_s, is_idle: is_idle || is_a_stranger_s, time })
+        can_go.then_some(Spare { kind, time })
     }
 
     /// Since when its client has been at what it owes the server, if it is slow at it.
